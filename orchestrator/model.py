@@ -1,0 +1,197 @@
+"""The words of the house as frozen data. Times are seconds since 1970 on GitHub's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Permission(str, Enum):
+    """What GitHub's collaborator-permission endpoint answers in `permission` (maintain reads as write)."""
+
+    NONE = "none"
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+    @property
+    def may_write(self) -> bool:
+        return self in (Permission.WRITE, Permission.ADMIN)
+
+
+class Kind(str, Enum):
+    """The three jobs."""
+
+    IMPLEMENT = "implement"
+    REVIEW = "review"
+    MERGE = "merge"
+
+
+class Status(str, Enum):
+    """Where a job stands. `RUNNING` in a file that nobody holds means: cut off, go on."""
+
+    RUNNING = "running"
+    WAITING = "waiting"  # tries again by itself at `not_before`
+    PARKED = "parked"  # only a person's act wakes it
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """A GitHub account; None stands for a deleted one wherever an Actor may be missing."""
+
+    id: int
+    login: str
+    is_user: bool = True
+
+
+@dataclass(frozen=True)
+class Repo:
+    """A watched repository; `id` is what survives a rename."""
+
+    id: int
+    name: str  # owner/name
+    default_branch: str
+    clone_url: str
+
+
+@dataclass(frozen=True)
+class Issue:
+    number: int
+    title: str
+    body: str
+    author: Actor | None
+    labels: frozenset[str]
+    open: bool
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    number: int
+    title: str
+    body: str
+    author: Actor | None
+    labels: frozenset[str]
+    open: bool
+    draft: bool
+    head_sha: str
+    head_ref: str
+    head_repo_id: int | None  # None: the fork was deleted
+    base_ref: str
+    base_sha: str
+    created_at: float
+    updated_at: float
+    head_pushed_at: float | None = None  # last push to the head's whole repository
+    merged: bool = False
+    merge_sha: str | None = None
+    merged_by: Actor | None = None
+    node_id: str = ""
+
+
+@dataclass(frozen=True)
+class Comment:
+    id: int
+    number: int  # of the issue or PR it stands on
+    author: Actor | None
+    body: str
+    created_at: float
+    updated_at: float
+    node_id: str = ""
+
+
+@dataclass(frozen=True)
+class LabelEvent:
+    """Somebody put a label on; the newest one for `ready` says who asked."""
+
+    id: int
+    label: str
+    actor: Actor | None
+    created_at: float
+
+
+@dataclass(frozen=True)
+class CheckRun:
+    """One check run or commit status on a head. `conclusion` is GitHub's word; None: not finished."""
+
+    name: str
+    source: str  # the app's slug, or "status" for a commit status
+    conclusion: str | None
+    id: int = 0  # higher is newer
+
+
+@dataclass(frozen=True)
+class Checks:
+    """One complete reading of a head's CI: all pages, or the reading failed and there is no `Checks`."""
+
+    sha: str
+    runs: tuple[CheckRun, ...]
+    required: tuple[str, ...] = ()
+    has_workflows: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One remark of a review."""
+
+    path: str
+    line: int | None
+    severity: str
+    text: str
+
+
+@dataclass(frozen=True)
+class World:
+    """What GitHub showed of one repository in one poll."""
+
+    repo: Repo
+    ready: tuple[Issue, ...] = ()
+    pulls: tuple[PullRequest, ...] = ()
+    comments: tuple[Comment, ...] = ()
+    now: float = 0.0  # GitHub's `Date`
+
+
+@dataclass(frozen=True)
+class Job:
+    """One story under way, as the state file keeps it: everything a restart needs to go on.
+
+    `effects` maps an effect's natural key to its outcome; None there means "announced, outcome unknown".
+    """
+
+    repo: str
+    kind: Kind
+    number: int
+    trigger: str  # what asked for it: labeled-event id, head SHA or comment id
+    status: Status = Status.RUNNING
+    phase: str = ""
+    title: str = ""
+    asked_by: str = ""
+    attempt: int = 1
+    failures: int = 0  # in a row, of the machinery, not of the agent
+    not_before: float = 0.0
+    reason: str = ""
+    branch: str = ""
+    head: str = ""
+    base: str = ""
+    base_ref: str = ""
+    tree: str = ""
+    pr: int | None = None
+    merge_sha: str = ""
+    session_id: str = ""
+    run_id: str = ""
+    log: str = ""
+    cost_usd: float = 0.0
+    turns: int = 0
+    seconds: float = 0.0
+    summary: str = ""
+    started_at: float = 0.0
+    updated_at: float = 0.0
+    effects: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)  # what one phase leaves for the next
+
+    @property
+    def key(self) -> str:
+        """Unique for the thing worked on, so that two jobs for it cannot exist."""
+        return f"{self.repo}#{self.number}/{self.kind.value}"
