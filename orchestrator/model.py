@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+IN_PROGRESS = "in-progress"  # the labels that the daemon itself puts on
+NEEDS_HUMAN = "needs-human"
+
 
 class Permission(str, Enum):
     """What GitHub's collaborator-permission endpoint answers in `permission` (maintain reads as write)."""
@@ -150,6 +153,7 @@ class World:
     ready: tuple[Issue, ...] = ()
     pulls: tuple[PullRequest, ...] = ()
     comments: tuple[Comment, ...] = ()
+    withdrawn: frozenset[int] = frozenset()  # issues under way that a person closed or took the label from
     now: float = 0.0  # GitHub's `Date`
 
 

@@ -1,0 +1,52 @@
+# make demo   the whole story on a local GitHub; AGENT=claude uses the real CLI, KEEP=1 leaves it running
+# make test   ruff, mypy --strict and pytest
+# Both make their own virtual environment and install into it; PYTHON=python3.12 chooses another Python (3.10 or newer).
+
+PYTHON ?= python3
+VENV ?= .venv
+AGENT ?= standin
+PYTEST_ARGS ?=
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: help demo test lint types suite settings
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '1,/^$$/s/^# //p' Makefile
+
+demo: $(VENV)/.installed
+	@$(BIN)/orchestrator demo --agent $(AGENT) $(if $(KEEP),--keep)
+
+test: lint types suite
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy --strict
+
+suite: $(VENV)/.installed-dev
+	$(BIN)/pytest -n 2 -r s $(PYTEST_ARGS)
+
+# After a change of settings.py: .env.example and the README's table follow it.
+settings: $(VENV)/.installed
+	$(BIN)/python tools/write_settings.py
+
+# A Python that is missing, too old or without venv is told in one sentence; a half-made environment is made anew.
+$(VENV)/pyvenv.cfg:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.10 or newer, or name it with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$$($(PYTHON) --version) is too old: this needs Python 3.10 or newer; name one with PYTHON=..." >&2; exit 1; }
+	@command -v git >/dev/null || { echo "git was not found: install it (2.38 or newer)" >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: pyproject.toml $(VENV)/pyvenv.cfg
+	@echo "Installing into $(VENV) ..."
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+	@echo "Installing what the tests need into $(VENV) ..."
+	@$(PIP) --editable '.[dev]'
+	@touch $@

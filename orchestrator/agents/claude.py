@@ -1,0 +1,211 @@
+"""Claude Code, run headless: how it is called. What its answer means is `claude_stream`.
+
+The command line is that of Claude Code 2.1. The checked-out repository's own agent configuration is never loaded
+(`--setting-sources ""`): its hooks would run before the first model call, and its settings could send the credential
+to another host. The prompt goes in by stdin, in a message marked `client_composed` and behind a line of our own, so
+that no version of the program takes it for an option, a slash command or an `@file` reference.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+import threading
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.agents.base import Bounds, Outcome, Role, RunResult, Task
+from orchestrator.agents.claude_stream import Stream, judge
+from orchestrator.clock import Stop
+from orchestrator.errors import Misconfigured, Missing
+from orchestrator.process import Cause, Ended, Limits, clean_env, run
+
+INSTALL = "npm install -g @anthropic-ai/claude-code"
+
+# Without Agent, Monitor, Cron*, SendMessage and the like, which work on after the result or talk to other runs.
+_TOOLS = {Role.IMPLEMENT: "Bash,Read,Edit,Write,Glob,Grep", Role.REVIEW: "Read,Glob,Grep"}
+
+_CREDENTIALS = (
+    *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_MODEL"),
+    *("CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR"),
+)
+
+
+class Claude:
+    """The `claude` program. `command` may hold arguments; of `environ` the child gets an allow-listed part."""
+
+    name = "claude"
+    first_event = 120.0  # seconds for the program to say that it is ready
+    result_grace = 10.0  # seconds from its result to its exit; a background task may hold it open for minutes
+    stop_grace = 3.0  # seconds from SIGTERM to SIGKILL
+
+    def __init__(self, command: str, environ: Mapping[str, str]) -> None:
+        try:
+            self._command = shlex.split(command)
+        except ValueError as error:
+            raise Misconfigured(f"CLAUDE_COMMAND is not a command line: {error}") from None
+        if not self._command:
+            raise Misconfigured("CLAUDE_COMMAND is empty; give the command that starts Claude Code, such as `claude`")
+        self._environ = environ
+
+    def run(self, task: Task, bounds: Bounds, stop: Stop) -> RunResult:
+        """Do the task; raises Misconfigured for bounds that Claude Code would take for "no limit" or refuse."""
+        if bounds.max_turns <= 0 or bounds.budget_usd <= 0:  # `--max-turns 0` means: no limit
+            raise Misconfigured("MAX_TURNS and RUN_BUDGET_USD must be above 0")
+        errors = task.log.with_name(f"{task.log.name}.stderr")
+        stream = Stream()
+        with tempfile.TemporaryDirectory(prefix="orchestrator-", ignore_cleanup_errors=True) as scratch:
+            try:
+                ended = self._bounded(task, bounds, stop, stream, errors, scratch)
+            except OSError as error:
+                if error.filename != self._command[0]:
+                    raise
+                return _result(task, stream, Outcome.MISSING, self._missing())
+        verdict = judge(stream, ended, bounds, task.schema, stop.reason, _tail(errors))
+        return _result(task, stream, verdict.outcome, verdict.detail, ended.seconds, verdict.resets_at)
+
+    def version(self) -> str:
+        """What `claude --version` prints, asked for at most 10 seconds; raises Missing."""
+        with tempfile.TemporaryDirectory(prefix="orchestrator-", ignore_cleanup_errors=True) as scratch:
+            output = Path(scratch, "version")
+            try:
+                ended = run(
+                    [*self._command, "--version"],
+                    cwd=Path(scratch),
+                    env=clean_env(self._environ, *_CREDENTIALS, DISABLE_AUTOUPDATER="1"),
+                    run_id=str(uuid.uuid4()),
+                    output=output,
+                    errors=None,
+                    limits=Limits(total=10.0, grace=self.stop_grace),
+                    stop=Stop(),
+                )
+            except OSError as error:
+                if error.filename != self._command[0]:
+                    raise
+                raise Missing(self._missing()) from None
+            said = _tail(output)
+        if ended.cause is not Cause.EXITED or ended.code != 0:
+            said = said or "it did not answer in 10 seconds"
+            raise Missing(f"`{self._command[0]} --version` does not work: {said}; mend it with `{INSTALL}`")
+        return said
+
+    def probe(self) -> RunResult:
+        """One turn in an empty folder, at most 90 seconds and a quarter of a dollar."""
+        with tempfile.TemporaryDirectory(prefix="orchestrator-", ignore_cleanup_errors=True) as scratch:
+            instructions, empty = Path(scratch, "probe.md"), Path(scratch, "empty")
+            instructions.write_text("This is a test of the connection. Answer with one word and use no tool.\n")
+            empty.mkdir()
+            task = Task(
+                role=Role.REVIEW,
+                cwd=empty,
+                instructions=instructions,
+                prompt="Say: ready",
+                session_id=str(uuid.uuid4()),
+                run_id=str(uuid.uuid4()),
+                log=Path(scratch, "probe.log"),
+            )
+            return self.run(task, Bounds(max_turns=2, budget_usd=0.25, total=90.0, stall=90.0), Stop())
+
+    def _bounded(self, task: Task, bounds: Bounds, stop: Stop, stream: Stream, errors: Path, scratch: str) -> Ended:
+        """The run under its limits; `stream` fills while it goes. The first result starts a countdown of its own."""
+        enough = Stop()
+        forget = stop.listen(lambda: enough.set(stop.reason))
+        countdown = threading.Timer(self.result_grace, enough.set, ("the result is there",))
+        countdown.daemon = True
+
+        def on_line(line: bytes) -> None:
+            had_result = stream.result is not None
+            stream.take(line)
+            if stream.result is not None and not had_result:
+                countdown.start()
+
+        try:
+            return run(
+                self._argv(task, bounds),
+                cwd=task.cwd,
+                env=self._env(bounds, scratch),
+                run_id=task.run_id,
+                output=task.log,
+                errors=errors,
+                limits=Limits(
+                    total=bounds.total,
+                    stall=bounds.stall,
+                    first=min(bounds.stall, self.first_event),
+                    grace=self.stop_grace,
+                ),
+                stop=enough,
+                stdin=_message(task.prompt),
+                on_line=on_line,
+            )
+        finally:
+            forget()
+            countdown.cancel()
+
+    def _argv(self, task: Task, bounds: Bounds) -> list[str]:
+        tools = _TOOLS[task.role]
+        return [
+            *self._command,
+            *("-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"),
+            *("--setting-sources", "", "--strict-mcp-config"),
+            *("--permission-mode", "dontAsk", "--tools", tools, "--allowedTools", tools),
+            *("--max-turns", str(bounds.max_turns), "--max-budget-usd", f"{bounds.budget_usd:g}"),
+            *("--resume" if task.resume else "--session-id", task.session_id),
+            *("--append-system-prompt-file", str(task.instructions.resolve())),
+            *(("--json-schema", json.dumps(task.schema)) if task.schema else ()),
+        ]
+
+    def _env(self, bounds: Bounds, scratch: str) -> dict[str, str]:
+        # A silent tool or model reply must come to its own end, which is an event, before the silence limit strikes.
+        longest = int(bounds.stall * 800)
+        return clean_env(
+            self._environ,
+            *_CREDENTIALS,
+            TMPDIR=scratch,
+            CLAUDE_CODE_TMPDIR=scratch,
+            CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
+            DISABLE_AUTOUPDATER="1",
+            # Otherwise a foreground command that takes long becomes a background task, and each one that ends starts a
+            # new cycle of turns with a fresh limit.
+            CLAUDE_CODE_DISABLE_BACKGROUND_TASKS="1",
+            CLAUDE_CODE_DISABLE_AUTO_MEMORY="1",  # what one issue says must not reach the run for another
+            CLAUDE_CODE_MAX_RETRIES="4",
+            API_TIMEOUT_MS=str(min(longest, 600_000)),
+            BASH_DEFAULT_TIMEOUT_MS=str(min(longest, 300_000)),
+            BASH_MAX_TIMEOUT_MS=str(min(longest, 1_200_000)),
+        )
+
+    def _missing(self) -> str:
+        return f"`{self._command[0]}` cannot be started; install Claude Code with `{INSTALL}` or set CLAUDE_COMMAND"
+
+
+def _message(prompt: str) -> bytes:
+    content = f"Task:\n{prompt}"
+    event = {"type": "user", "client_composed": True, "message": {"role": "user", "content": content}}
+    return json.dumps(event).encode() + b"\n"
+
+
+def _tail(path: Path, limit: int = 400) -> str:
+    """The end of a file as one line of text; empty when there is no such file."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - limit))
+        return " ".join(file.read().decode("utf-8", "replace").split())
+
+
+def _result(
+    task: Task, stream: Stream, outcome: Outcome, detail: str, seconds: float = 0.0, resets_at: float | None = None
+) -> RunResult:
+    return RunResult(
+        outcome=outcome,
+        text=stream.text,
+        data=stream.answer if outcome is Outcome.DONE else None,
+        session_id=stream.session_id or task.session_id,
+        turns=stream.turns,
+        cost_usd=stream.cost_usd,
+        seconds=seconds,
+        detail=detail,
+        resets_at=resets_at,
+    )

@@ -1,0 +1,228 @@
+"""What Claude Code says about a run: its events, and what they and the exit mean together.
+
+Success is a conjunction, for each part alone lies: exit 0 comes with `is_error`, API failures come with `subtype`
+"success", and a run that should answer in a form may end well without one. Failures are told apart by the fields that
+the program fills in, never by words in a text: the text quotes the model, and the model quotes whatever it read.
+Lines that are no JSON, unknown events and fields of an unknown type are passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.agents.base import Bounds, Outcome
+from orchestrator.agents.schema import mismatch
+from orchestrator.process import Cause, Ended
+
+_WORDS = {
+    "authentication_failed": Outcome.AUTH,
+    "billing_error": Outcome.BILLING,
+    "rate_limit": Outcome.TRANSIENT,
+    "server_error": Outcome.TRANSIENT,
+    "model_not_found": Outcome.BAD_REQUEST,
+    "invalid_request": Outcome.BAD_REQUEST,
+    "max_output_tokens": Outcome.BAD_REQUEST,
+}
+_STATUSES = {401: Outcome.AUTH, 402: Outcome.BILLING, 403: Outcome.AUTH, 408: Outcome.TRANSIENT, 429: Outcome.TRANSIENT}
+
+_LOG_IN = "run `claude` and log in, or set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN from `claude setup-token`"
+
+
+class Stream:
+    """The events of one run as they come; holds what is known so far."""
+
+    def __init__(self) -> None:
+        self.result: dict[str, Any] | None = None  # the last one; a process can give several
+        self.session_id = ""
+        self.error = ""  # the word on the last message that the program itself put in the model's place
+        self.limited = False  # the account's usage limit was reached
+        self.resets_at: float | None = None
+        self._said = ""
+        self._messages: set[str] = set()
+
+    def take(self, line: bytes) -> None:
+        """Read one line; whatever cannot be understood changes nothing."""
+        try:
+            event = json.loads(line.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            return
+        if not isinstance(event, dict):
+            return
+        match event.get("type"):
+            case "system" | "result" as kind:
+                self.session_id = _text(event, "session_id") or self.session_id
+                self.result = event if kind == "result" else self.result
+            case "assistant":
+                self._take_message(event)
+            case "rate_limit_event":
+                info = _object(event, "rate_limit_info")
+                self.limited = info.get("status") == "rejected"
+                self.resets_at = _number(info, "resetsAt")
+
+    def _take_message(self, event: dict[str, Any]) -> None:
+        message = _object(event, "message")
+        self.error = _text(event, "error")
+        self._messages.add(_text(message, "id"))  # one event per content block: a message comes in several
+        blocks = message.get("content")
+        for block in blocks if isinstance(blocks, list) else ():
+            if isinstance(block, dict) and block.get("type") == "text":
+                self._said = _text(block, "text") or self._said
+
+    @property
+    def text(self) -> str:
+        """The final text, or the last one said."""
+        return _text(self.result or {}, "result") or self._said
+
+    @property
+    def answer(self) -> dict[str, Any] | None:
+        """The answer in the form asked for, unchecked."""
+        answer = (self.result or {}).get("structured_output")
+        return answer if isinstance(answer, dict) else None
+
+    @property
+    def turns(self) -> int:
+        """The turns counted by the program, else the messages seen."""
+        counted = _number(self.result or {}, "num_turns")
+        return len(self._messages) if counted is None else int(counted)
+
+    @property
+    def cost_usd(self) -> float:
+        """Dollars as the result says; 0 before it. On a resumed session newer programs count the earlier runs in."""
+        return _number(self.result or {}, "total_cost_usd") or 0.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    outcome: Outcome
+    detail: str = ""
+    resets_at: float | None = None
+
+
+def judge(
+    stream: Stream, ended: Ended, bounds: Bounds, schema: dict[str, Any] | None, stopped_by: str, stderr: str
+) -> Verdict:
+    """What the run came to. A result that says success stands even if the process then had to be ended by us."""
+    result = stream.result
+    if result is not None and _says_success(result) and (ended.cause is not Cause.EXITED or ended.code == 0):
+        if schema and stream.answer is None:
+            return Verdict(Outcome.CRASHED, "It ended without an answer in the form that was asked for.")
+        if schema and (wrong := mismatch(stream.answer, schema)):
+            return Verdict(Outcome.CRASHED, f"The answer is not in the form that was asked for: {wrong}.")
+        return Verdict(Outcome.DONE)
+    if stopped_by:
+        return Verdict(Outcome.STOPPED, f"The run was stopped: {stopped_by}.")
+    if stream.limited or (result is not None and result.get("api_error") == "usage_limit_reached"):
+        return Verdict(Outcome.USAGE_LIMIT, "The usage limit of the Claude account is reached.", stream.resets_at)
+    if result is not None:
+        return _failure(result, stream, ended, bounds)
+    if ended.cause is Cause.EXITED:
+        return _without_result(stream, ended, stderr)
+    return _cut(ended, bounds)
+
+
+def _says_success(result: dict[str, Any]) -> bool:
+    return (
+        result.get("is_error") is False
+        and result.get("subtype") == "success"
+        and result.get("terminal_reason") in (None, "completed")
+    )
+
+
+def _cut(ended: Ended, bounds: Bounds) -> Verdict:
+    match ended.cause:
+        case Cause.TOTAL:
+            return Verdict(
+                Outcome.TIMED_OUT,
+                f"It was not done after {_span(bounds.total)}, the most a run may take (RUN_TIMEOUT).",
+            )
+        case Cause.STALLED:
+            return Verdict(
+                Outcome.STALLED, f"It said nothing for too long (STALL_TIMEOUT is {_span(bounds.stall)}) and was ended."
+            )
+        case Cause.FLOODED:
+            return Verdict(Outcome.CRASHED, "It wrote more output than a run may write and was ended.")
+        case _:
+            return Verdict(Outcome.STOPPED, "The run was stopped.")
+
+
+def _failure(result: dict[str, Any], stream: Stream, ended: Ended, bounds: Bounds) -> Verdict:
+    """A result that is no success, or a success that its exit code denies."""
+    subtype, reason = result.get("subtype"), result.get("terminal_reason")
+    if subtype == "error_max_turns":
+        return Verdict(Outcome.TURNS, f"It was not done after {bounds.max_turns} turns (MAX_TURNS).")
+    if subtype == "error_max_budget_usd":
+        return Verdict(Outcome.BUDGET, f"It was not done when its ${bounds.budget_usd:g} were spent (RUN_BUDGET_USD).")
+    if subtype == "error_max_structured_output_retries":
+        return Verdict(Outcome.CRASHED, "It gave no answer in the form that was asked for, after several tries.")
+    if subtype != "success":
+        return Verdict(Outcome.CRASHED, f"Claude Code failed: {_errors(result)}")
+    if result.get("is_error") is False and reason in (None, "completed"):
+        return Verdict(Outcome.CRASHED, f"Claude Code reported success but ended with code {ended.code}.")
+    return _service_failure(result, stream, reason)
+
+
+def _service_failure(result: dict[str, Any], stream: Stream, reason: object) -> Verdict:
+    said = _short(_text(result, "result")) or "no reason given"
+    if reason in ("prompt_too_long", "image_error"):
+        return Verdict(Outcome.BAD_REQUEST, f"The task is too large for the model: {said}")
+    if result.get("stop_reason") == "refusal":
+        return Verdict(Outcome.BAD_REQUEST, f"The model refused the task: {said}")
+    match _service_outcome(stream.error, _number(result, "api_error_status")):
+        case Outcome.AUTH:
+            return Verdict(Outcome.AUTH, f"Claude Code is not logged in or was refused ({said}); {_LOG_IN}.")
+        case Outcome.BILLING:
+            return Verdict(Outcome.BILLING, f"The account behind Claude Code cannot pay for the run: {said}")
+        case Outcome.BAD_REQUEST:
+            return Verdict(Outcome.BAD_REQUEST, f"The model's service refused the request: {said}")
+        case _:
+            return Verdict(Outcome.TRANSIENT, f"The model's service failed: {said}")
+
+
+def _service_outcome(word: str, status: float | None) -> Outcome:
+    """The program's own word for the failure wins: a 400 may mean an empty account."""
+    if word in _WORDS:
+        return _WORDS[word]
+    if status is None or status >= 500:
+        return Outcome.TRANSIENT
+    return _STATUSES.get(int(status), Outcome.BAD_REQUEST)
+
+
+def _without_result(stream: Stream, ended: Ended, stderr: str) -> Verdict:
+    how = f"code {ended.code}" if ended.code >= 0 else f"signal {-ended.code}"
+    outcome = _WORDS.get(stream.error, Outcome.CRASHED)
+    return Verdict(outcome, f"Claude Code ended with {how} and gave no result: {stderr or 'it said nothing'}")
+
+
+def _errors(result: dict[str, Any]) -> str:
+    errors = result.get("errors")
+    said = "; ".join(error for error in errors if isinstance(error, str)) if isinstance(errors, list) else ""
+    return _short(said) or f"{result.get('subtype')}"
+
+
+def _short(text: str, limit: int = 300) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[:limit]}…"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:g} minutes" if seconds >= 60 else f"{seconds:g} seconds"
+
+
+def _object(event: dict[str, Any], key: str) -> dict[str, Any]:
+    value = event.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(event: dict[str, Any], key: str) -> str:
+    value = event.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _number(event: dict[str, Any], key: str) -> float | None:
+    """A number that can be reckoned with; JSON as read by Python also brings NaN, infinities and booleans."""
+    value = event.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if 0 <= value < 1e15 else None

@@ -1,0 +1,206 @@
+"""The commands. Each imports what it needs when it runs, so that `--help` is quick.
+
+Exit codes: 0 good, 1 some work failed, 2 bad usage or settings, 3 a needed thing is missing or in use.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator import __version__
+from orchestrator.errors import Misconfigured, Missing
+
+if TYPE_CHECKING:
+    from orchestrator.model import Job
+    from orchestrator.settings import Settings
+    from orchestrator.state import Saved
+
+
+class _Told(click.ClickException):
+    """A sentence on stderr and exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(self.format_message(), err=True)
+
+
+class _Lacking(_Told):
+    """A sentence on stderr and exit code 3."""
+
+    exit_code = 3
+
+
+class _Commands(click.Group):
+    """The one place that turns trouble of the operator's kind into an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Misconfigured as trouble:
+            raise _Told(str(trouble)) from trouble
+        except Missing as trouble:
+            raise _Lacking(str(trouble)) from trouble
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="orchestrator")
+def main() -> None:
+    """Turns GitHub issues, pull requests and /merge comments into finished work.
+
+    Settings come from the environment and from .env in the current folder.
+    """
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Poll once, wait for the jobs that this starts, and exit.")
+@click.option("--verbose", is_flag=True, help="Also log what is done in detail.")
+def run(once: bool, verbose: bool) -> None:
+    """Run the daemon."""
+    from orchestrator import log, settings
+
+    found = settings.load()
+    token = settings.github_token(found)
+    log.configure(found.log_format, verbose, [*found.secrets, token])
+
+    from orchestrator import daemon
+
+    sys.exit(daemon.main(found, token, once))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="The whole state as one JSON document.")
+def status(as_json: bool) -> None:
+    """Show what needs you, runs, waits, is done."""
+    from orchestrator import status as page
+
+    _, saved = _memory()
+    if as_json:
+        click.echo(json.dumps(page.document(saved, time.time()), indent=2))
+    else:
+        click.echo(page.text(saved, time.time(), max(60, min(120, shutil.get_terminal_size().columns))))
+
+
+@main.command()
+@click.option("--no-probe", is_flag=True, help="Do not let the agent take a real turn.")
+@click.option("--fix-labels", is_flag=True, help="Make missing labels without asking.")
+def doctor(no_probe: bool, fix_labels: bool) -> None:
+    """Check what a run needs; say how to mend it."""
+    from orchestrator import doctor as ward
+
+    if fix_labels:
+        mend = ward.Mend.YES
+    else:
+        mend = ward.Mend.ASK if sys.stdin.isatty() and sys.stdout.isatty() else ward.Mend.NO
+    sys.exit(ward.main(mend, probe=not no_probe))
+
+
+@main.command()
+@click.argument("item", metavar="N")
+def retry(item: str) -> None:
+    """Wake an item that is parked or waits.
+
+    N is its number, or owner/repo#number where several repositories are watched.
+    """
+    from orchestrator import state
+    from orchestrator.model import Status
+
+    settings, saved = _memory()
+    jobs = _jobs(saved, item)
+    asleep = [job for job in jobs if job.status in (Status.PARKED, Status.WAITING)]
+    if not asleep:
+        click.echo(f"Nothing to wake: {', '.join(f'{job.key} is {job.status.value}' for job in jobs)}.")
+    for job in asleep:
+        click.echo(state.ask(settings.state_file, "retry", job.key))
+
+
+@main.command()
+@click.argument("item", metavar="N")
+def clear(item: str) -> None:
+    """Forget an item, so that it can start afresh.
+
+    N is its number, or owner/repo#number where several repositories are watched.
+    """
+    from orchestrator import state
+
+    settings, saved = _memory()
+    for job in _jobs(saved, item):
+        click.echo(state.ask(settings.state_file, "clear", job.key))
+
+
+@main.command()
+@click.argument("item", metavar="N")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends or Ctrl+C.")
+@click.option("--raw", is_flag=True, help="The stream as the agent wrote it.")
+def logs(item: str, follow: bool, raw: bool) -> None:
+    """Show the newest agent run of an item.
+
+    N is its number, or owner/repo#number where several repositories are watched.
+    """
+    from orchestrator import state, transcript
+    from orchestrator.clock import Stop
+    from orchestrator.model import Status
+
+    settings, saved = _memory()
+    recorded = [job for job in _jobs(saved, item) if job.log]
+    if not recorded:
+        raise Missing(f"No run of {item} has been recorded yet; see `orchestrator status`.")
+    newest = max(recorded, key=lambda job: (job.status is Status.RUNNING, job.updated_at))
+
+    def runs() -> bool:
+        now = state.read(settings.state_file)
+        return follow and now.holder is not None and newest.run_id in _running(now)
+
+    out = sys.stdout.buffer
+    try:
+        for line in transcript.lines(Path(newest.log), runs, Stop().wait):
+            shown = line if raw else (transcript.readable(line) or "").encode("utf-8", "backslashreplace") + b"\n"
+            if raw or shown != b"\n":
+                out.write(shown)
+                out.flush()
+    except KeyboardInterrupt:
+        return
+    except FileNotFoundError as error:
+        raise Missing(f"The log {newest.log} is gone.") from error
+
+
+@main.command()
+@click.option("--keep", is_flag=True, help="Leave everything running to be played with, until Ctrl+C.")
+@click.option("--agent", type=click.Choice(["standin", "claude"]), default="standin", show_default=True)
+def demo(keep: bool, agent: str) -> None:
+    """Show the whole story on a local GitHub.
+
+    No account is needed. The agent is a scripted stand-in unless --agent claude asks for the real one.
+    """
+    from orchestrator import demo as story
+
+    sys.exit(story.main(keep, agent))
+
+
+def _memory() -> tuple[Settings, Saved]:
+    from orchestrator import settings, state
+
+    found = settings.load()
+    return found, state.read(found.state_file)
+
+
+def _jobs(saved: Saved, item: str) -> list[Job]:
+    from orchestrator import items
+
+    try:
+        return items.find(saved.jobs, item)
+    except LookupError as error:
+        raise _Told(str(error.args[0])) from error
+
+
+def _running(saved: Saved) -> set[str]:
+    from orchestrator.model import Status
+
+    return {job.run_id for job in saved.jobs if job.status is Status.RUNNING}

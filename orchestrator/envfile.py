@@ -1,0 +1,51 @@
+"""What is wrong with a `.env` file that python-dotenv would let pass in silence."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from dotenv.parser import parse_stream
+from dotenv.variables import Variable, parse_variables
+
+from orchestrator.errors import Misconfigured
+
+
+def values(file: Path) -> dict[str, str]:
+    """The file's settings as written, names in capitals; none when there is no file."""
+    if not file.is_file():
+        return {}
+    with file.open(encoding="utf-8") as stream:
+        return {b.key.upper(): b.value or "" for b in parse_stream(stream) if b.key}
+
+
+def problems(file: Path, known: Collection[str]) -> Iterator[str]:
+    """One sentence per trouble: an unknown name, a line of another form, a variable that is not set.
+
+    Misconfigured when the file cannot be read at all.
+    """
+    if not file.exists():
+        return
+    try:
+        with file.open(encoding="utf-8") as stream:
+            bindings = list(parse_stream(stream))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{file} cannot be read: {error}.") from error
+    seen = set(os.environ)
+    for binding in bindings:
+        # A binding's text begins with the blank lines before it.
+        skipped = len(binding.original.string) - len(binding.original.string.lstrip("\r\n"))
+        where = f"{file}, line {binding.original.line + skipped}"
+        if binding.error or (binding.key and binding.value is None):
+            yield f"{where}: not of the form NAME=value."
+        elif binding.key and binding.key.upper() not in known:
+            near = difflib.get_close_matches(binding.key.upper(), known, n=1)
+            meant = f" Did you mean {near[0]}?" if near else " `.env.example` lists the settings."
+            yield f"{where}: there is no setting {binding.key}.{meant}"
+        elif binding.key:
+            for atom in parse_variables(binding.value or ""):
+                if isinstance(atom, Variable) and atom.default is None and atom.name not in seen:
+                    yield f"{where}: {binding.key} uses ${{{atom.name}}}, which is not set."
+            seen.add(binding.key)

@@ -1,0 +1,154 @@
+"""What may not become part of a commit of ours: nested repositories, links that lead out, huge files.
+
+A nested repository's own config runs programs when git reads the work tree around it, whatever our settings
+say (A55): it is looked for before git is let near the files. What is checked is the difference between two
+trees, so that what the repository had before stays its own business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.errors import Refused
+from orchestrator.git.mirror import Mirror
+from orchestrator.git.run import Place
+
+LARGEST_FILE = 50 * 1024 * 1024  # bytes; GitHub warns above this and refuses 100 MB
+
+_MOST_LINKS = 40  # as many as the kernel follows
+_LINK = "120000"
+_REPOSITORY = "160000"
+
+
+def nested(top: Path) -> list[str]:
+    """Folders below `top`, relative to it, that git could take for a repository of their own. Runs no git."""
+    found = []
+    folders = deque([""])
+    while folders:
+        folder = folders.popleft()
+        with os.scandir(top / folder) as entries:
+            for entry in entries:
+                inner = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.name.casefold() in (".git", "git~1"):
+                    if inner != ".git":
+                        found.append(folder or entry.name)
+                elif entry.is_dir(follow_symlinks=False):
+                    folders.append(inner)
+    return sorted(set(found))
+
+
+def check_files(mirror: Mirror, place: Place, index: Path, head: str) -> None:
+    """Refuse a huge file before git reads it; one that the repository has with this size already is let through."""
+    assert place.work_tree is not None
+    before = {}
+    for entry in mirror.call("ls-tree", "-r", "-l", "-z", "--full-tree", head).paths:
+        about, _, path = entry.partition("\t")
+        before[path] = about.rpartition(" ")[2]
+    for path in mirror.call(
+        "ls-files", "-z", "--cached", "--others", "--exclude-standard", at=place, index=index
+    ).paths:
+        try:
+            size = (place.work_tree / path).lstat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if size > LARGEST_FILE and str(size) != before.get(path):
+            raise _too_large(path, size)
+
+
+def check_tree(mirror: Mirror, before: str, after: str) -> None:
+    """Refuse what `after` (a tree) has and `before` (a tree or commit) has not, naming the path."""
+    raw = mirror.call(
+        "diff-tree", "-r", "-z", "--raw", "--no-renames", "--full-index", "--ignore-submodules=none", before, after
+    )
+    words = iter(raw.paths)
+    blobs, links = [], []
+    for entry in words:
+        path = next(words)
+        _, mode, _, sha, _ = entry.split(" ")
+        if mode == _REPOSITORY:
+            raise refused_nested(path)
+        if mode == _LINK:
+            links.append(path)
+        if mode.startswith("10"):
+            blobs.append((path, sha))
+    for path, size in _sizes(mirror, blobs):
+        if size > LARGEST_FILE:
+            raise _too_large(path, size)
+    if links:
+        targets = _targets(mirror, after)
+        for path in links:
+            if leads_out(path, targets):
+                raise Refused(
+                    f"`{shown(path)}` is a link to `{shown(targets[path])}`, which leads out of the repository. "
+                    "Nothing was pushed; remove the link or make it point inside."
+                )
+
+
+def leads_out(path: str, targets: dict[str, str]) -> bool:
+    """Whether following the link at `path` leaves the tree whose links are `targets` (path to target)."""
+    here: list[str] = path.split("/")
+    ahead: deque[str] = deque()
+    for _ in range(_MOST_LINKS):
+        target = targets[_joined(here)]
+        if target.startswith("/"):
+            return True
+        here.pop()
+        ahead.extendleft(reversed(target.split("/")))
+        while ahead:
+            step = ahead.popleft()
+            if step == ".." and not here:
+                return True
+            if step == "..":
+                here.pop()
+            elif step not in ("", "."):
+                here.append(step)
+                if _joined(here) in targets:
+                    break
+        else:
+            return False
+    return False
+
+
+def shown(path: str) -> str:
+    """A path for people: bytes that are not UTF-8 are replaced."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def refused_nested(path: str) -> Refused:
+    return Refused(
+        f"`{shown(path)}` is a git repository of its own inside the work tree, which cannot be part of a pull request. "
+        "Nothing was pushed; remove it, or its `.git`, or ignore it."
+    )
+
+
+def _too_large(path: str, size: int) -> Refused:
+    return Refused(
+        f"`{shown(path)}` is {size // (1024 * 1024)} MB, more than the {LARGEST_FILE // (1024 * 1024)} MB that may be "
+        "committed. Nothing was pushed; remove or ignore the file."
+    )
+
+
+def _sizes(mirror: Mirror, blobs: list[tuple[str, str]]) -> Iterator[tuple[str, int]]:
+    if not blobs:
+        return
+    asked = "".join(f"{sha}\n" for _, sha in blobs).encode()
+    sizes = mirror.call("cat-file", "--batch-check=%(objectsize)", stdin=asked).text.splitlines()
+    for (path, _), size in zip(blobs, sizes, strict=True):
+        yield path, int(size)
+
+
+def _targets(mirror: Mirror, tree: str) -> dict[str, str]:
+    targets = {}
+    for entry in mirror.call("ls-tree", "-r", "-z", "--full-tree", tree).paths:
+        about, _, path = entry.partition("\t")
+        mode, _, sha = about.split(" ")
+        if mode == _LINK:
+            targets[path] = os.fsdecode(mirror.call("cat-file", "blob", sha).out)
+    return targets
+
+
+def _joined(parts: list[str]) -> str:
+    return "/".join(parts)

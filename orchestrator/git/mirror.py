@@ -1,0 +1,335 @@
+"""The daemon's own bare clone of a repository: all history, no files of its own.
+
+Refs in it:
+- `refs/remotes/origin/<branch>`, `refs/remotes/pull/<n>/head`: what the remote had at the last fetch or push;
+- `refs/heads/<branch>`: branches of worktrees, ours alone;
+- `refs/orchestrator/start/<worktree>`, `refs/orchestrator/salvage/<worktree>/<n>`: see `Worktree`.
+
+Guaranteed: whatever moves refs or worktrees holds `lock` (threads and processes); merges and diffs are made
+from commits alone, so that no `.gitattributes` of a pull request hides a change or settles a conflict; the
+token is in no file. Agents share this folder while they run and may write to it: its config and the few files
+that change what git does are put back before every command of ours. A process that rewrites them between
+that moment and git's start is not stopped here.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from orchestrator.errors import Refused, Retry
+from orchestrator.git.access import Access
+from orchestrator.git.disk import discard, write_whole
+from orchestrator.git.lock import Lock
+from orchestrator.git.run import GitError, Identity, Place, Result, git
+from orchestrator.git.trouble import absent_ref, explain, last_line, remote_lines
+
+LOCAL_TIMEOUT = 600.0  # seconds
+LARGEST_DIFF = 16 * 1024 * 1024  # bytes
+STALE_LOCK = 900.0  # seconds; no command that holds a ref lock of git's lives nearly as long
+TRASH = ".trash-"
+
+_REF = r"refs/[^\s~^:?*\[\\\x00-\x1f\x7f]+"
+_REV = re.compile(rf"(?:[0-9a-f]{{40}}|{_REF})(?:\^|\^\{{tree\}})?")
+_LOCKED = re.compile(r"Unable to create '(.+\.lock)': File exists")
+_PLANTED = (
+    *("config.worktree", "shallow", "info/attributes", "info/exclude", "info/grafts", "info/sparse-checkout"),
+    "objects/info/alternates",
+)
+_MOVED = re.compile(r"but expected|reference already exists|incorrect old value")
+_UNKNOWN = re.compile(
+    r"remote failure|Internal Server Error|unpacker error|failed to update ref|cannot lock ref|timeout", re.IGNORECASE
+)
+_DIFF = [
+    "diff",
+    "-U3",
+    "-M",
+    "--inter-hunk-context=0",
+    "--diff-algorithm=default",
+    "--no-ext-diff",
+    "--no-textconv",
+    "--no-color",
+    "--no-relative",
+    "--full-index",
+    "--src-prefix=a/",
+    "--dst-prefix=b/",
+    "--ignore-submodules=none",
+    "--submodule=short",
+]
+
+
+class Pushed(str, Enum):
+    """How a push ended, when the remote did not forbid it."""
+
+    DONE = "done"  # the branch is at our commit, by this push or an earlier one
+    REJECTED = "rejected"  # the branch is not where we expected it: somebody else moved, made or deleted it
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merge made without a work tree. With `conflicts` (paths), `tree` holds conflict markers: never use it."""
+
+    tree: str
+    conflicts: tuple[str, ...] = ()
+
+
+class Mirror:
+    """The bare clone at `path` of the repository that `access` names. `timeout`: seconds for one fetch or push."""
+
+    def __init__(self, path: Path, access: Access, identity: Identity, timeout: float = 1800) -> None:
+        self.path = path.parent.resolve() / path.name
+        self.access = access
+        self.identity = identity
+        self.place = Place(self.path)
+        self.lock = Lock(self.path.with_name(self.path.name + ".lock"))
+        self._timeout = timeout
+        self._ready = False
+
+    @property
+    def base(self) -> Path:
+        """The folder that holds the mirror and its worktrees; nothing outside of it is ever deleted."""
+        return self.path.parent
+
+    def ensure(self) -> None:
+        """Make the mirror if there is none, finish what a crash left half-made, and greet the remote.
+
+        Raises Missing when the URL is no git repository or refuses the token, Retry when it is out of reach.
+        Free of charge once it has succeeded.
+        """
+        if self._ready and self.path.is_dir():
+            return
+        self._remote("ls-remote", "--end-of-options", self.access.url, "HEAD")
+        self.base.mkdir(parents=True, exist_ok=True)
+        with self.lock:
+            for left_over in self.base.glob(f"{TRASH}*"):
+                discard(left_over)
+            self.path.mkdir(exist_ok=True)
+            self._seal()
+            git("init", "--quiet", "--bare", "--template=", "--initial-branch=none", "--", str(self.path))
+            self._ready = True
+
+    def fetch(self, *refs: str) -> None:
+        """Bring `refs/heads/B` and `refs/pull/N/head` to where `tracking()` says.
+
+        A ref that the remote does not have is deleted here too, so that `sha()` answers None.
+        Raises Retry on network trouble, Missing when the remote is gone or refuses the token.
+        """
+        wanted = list(refs)
+        with self.lock:
+            while wanted:
+                specs = [f"+{ref}:{tracking(ref)}" for ref in wanted]
+                try:
+                    self._remote(
+                        *[
+                            "fetch",
+                            "--quiet",
+                            "--no-tags",
+                            "--no-write-fetch-head",
+                            "--no-recurse-submodules",
+                            "--no-auto-maintenance",
+                        ],
+                        *("--end-of-options", self.access.url, *specs),
+                        at=self.place,
+                        timeout=self._timeout,
+                    )
+                    return
+                except GitError as error:
+                    gone = absent_ref(error)
+                    if gone not in wanted:
+                        raise
+                    wanted.remove(gone)
+                    self.call("update-ref", "-d", tracking(gone))
+
+    def remote_sha(self, ref: str) -> str | None:
+        """Where `ref` is on the remote now; None when it is not there. Raises as `fetch`."""
+        listed = self._remote("ls-remote", "--end-of-options", self.access.url, _rev(ref))
+        for line in listed.text.splitlines():
+            sha, _, name = line.partition("\t")
+            if name == ref:
+                return sha
+        return None
+
+    def sha(self, ref: str) -> str | None:
+        """The commit that a full ref name or SHA stands for in the mirror; None when it is not there.
+
+        With `^` behind it: its first parent; with `^{tree}`: its tree.
+        """
+        wanted = _rev(ref) if ref.endswith("}") else f"{_rev(ref)}^{{commit}}"
+        found = self.call("rev-parse", "--verify", "--quiet", "--end-of-options", wanted, accept=(0, 1))
+        return found.text or None
+
+    def push(self, sha: str, branch: str, expect: str | None) -> Pushed:
+        """Move the remote's `branch` from `expect` (None: it must not exist) to `sha`; repeatable after a crash.
+
+        Raises Refused with the remote's sentence when a hook or a protection rule says no, Retry when the
+        outcome is unknown, Missing as `fetch`.
+        """
+        ref = f"refs/heads/{branch}"
+        pushed = self._remote(
+            *["push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules", "--no-signed"],
+            *(
+                f"--force-with-lease={ref}:{expect or ''}",
+                "--end-of-options",
+                self.access.url,
+                f"{_rev(sha)}:{_rev(ref)}",
+            ),
+            at=self.place,
+            timeout=self._timeout,
+            accept=(0, 1, 128),
+        )
+        answer = next((line for line in pushed.text.splitlines() if f"\t{sha}:{ref}\t" in f"{line}\t"), None)
+        if answer is None:
+            raise explain(GitError(["push"], pushed.code, pushed.err), self.access)
+        if answer.startswith("!"):
+            return _rejected(answer.rpartition("\t")[2], branch, pushed)
+        with self.lock:
+            self.call("update-ref", tracking(ref), sha)
+        return Pushed.DONE
+
+    def merge(self, base: str, head: str) -> Merged:
+        """Merge two commits on paper. Raises Refused when they have no common history."""
+        try:
+            merged = self.call(
+                *["merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", "--end-of-options"],
+                *(_rev(base), _rev(head)),
+                accept=(0, 1),
+            )
+        except GitError as error:
+            if "unrelated histories" in error.stderr:
+                raise Refused("The branch and its base have no common history, so they cannot be merged.") from error
+            raise
+        tree, *conflicts = merged.names
+        return Merged(tree, tuple(conflicts))
+
+    def commit_tree(self, tree: str, parents: Sequence[str], message: str) -> str:
+        """A new commit by the daemon; no ref moves."""
+        above = [word for parent in parents for word in ("-p", parent)]
+        return self.call("commit-tree", *above, "-F", "-", _rev(tree), stdin=message.encode()).text
+
+    def diff(self, base: str, head: str) -> bytes:
+        """What `head` changed since it left `base`, renames found, as GitHub shows it; at most 16 MiB of whole files.
+
+        Binary files are named, not shown. Raises Refused when there is no common history.
+        """
+        try:
+            shown = self.call(*_DIFF, "--end-of-options", f"{_rev(base)}...{_rev(head)}", cut=LARGEST_DIFF)
+        except GitError as error:
+            if "no merge base" in error.stderr:
+                raise Refused("The branch and its base have no common history, so there is no diff to show.") from error
+            raise
+        return shown.out if shown.whole else shown.out[: shown.out.rfind(b"\ndiff --git ") + 1]
+
+    def has_path(self, sha: str, path: str) -> bool:
+        """Whether the commit has a file or a folder with something in it at `path`."""
+        return bool(self.call("ls-tree", "--full-tree", "-z", _rev(sha), "--", path.rstrip("/")).out)
+
+    def log(self, base: str, head: str) -> list[str]:
+        """The first lines of the commits that `head` has and `base` has not, oldest first."""
+        return self.call("log", "-z", "--reverse", "--format=%s", f"{_rev(base)}..{_rev(head)}", "--").names
+
+    def call(
+        self,
+        *args: str,
+        at: Place | None = None,
+        index: Path | None = None,
+        stdin: bytes | None = None,
+        cut: int | None = None,
+        accept: Sequence[int] = (0,),
+    ) -> Result:
+        """Run git here or in one of our worktrees, without the remote, on a mirror whose config is ours again.
+
+        `accept`: exit codes that are answers; any other raises GitError. Raises Retry while another process
+        holds one of git's locks; a lock that a killed process left is taken away.
+        """
+        for _ in range(2):
+            self._seal()
+            try:
+                return git(
+                    *args,
+                    at=at or self.place,
+                    identity=self.identity,
+                    index=index,
+                    stdin=stdin,
+                    cut=cut,
+                    timeout=LOCAL_TIMEOUT,
+                    accept=accept,
+                )
+            except GitError as error:
+                locked = _LOCKED.search(error.stderr)
+                if locked is None:
+                    raise
+                self._break_stale(Path(locked.group(1)))
+        raise Retry(f"Other git processes are at work in {self.path}.")
+
+    def _remote(self, *args: str, at: Place | None = None, timeout: float = 60, accept: Sequence[int] = (0,)) -> Result:
+        if at is not None:
+            self._seal()
+        try:
+            return git(*args, at=at, access=self.access, timeout=timeout, accept=accept)
+        except GitError as error:
+            trouble = explain(error, self.access)
+            if trouble is error:
+                raise
+            raise trouble from error
+
+    def _seal(self) -> None:
+        """Put back what an agent may have planted to have our git run a program or see other files (A30-A33)."""
+        for name in _PLANTED:
+            (self.path / name).unlink(missing_ok=True)
+        config = self.path / "config"
+        if not config.is_file() or config.is_symlink() or config.read_bytes() != self._config:
+            write_whole(config, self._config)
+
+    @property
+    def _config(self) -> bytes:
+        case = "\tignorecase = true\n\tprecomposeunicode = true\n" if sys.platform == "darwin" else ""
+        name, email = (
+            "".join(f"\\{char}" if char in '"\\' else char for char in text if char.isprintable())
+            for text in (self.identity.name, self.identity.email)
+        )
+        return (
+            f"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n{case}"
+            f'[user]\n\tname = "{name}"\n\temail = "{email}"\n'
+            "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
+        ).encode()
+
+    def _break_stale(self, lock: Path) -> None:
+        try:
+            age = time.time() - lock.stat().st_mtime
+        except FileNotFoundError:
+            return
+        if age < STALE_LOCK or self.path not in lock.parents:
+            raise Retry(f"Another git process holds {lock}.")
+        lock.unlink(missing_ok=True)
+
+
+def tracking(ref: str) -> str:
+    """The name in the mirror of the remote's `refs/heads/B` or `refs/pull/N/head`."""
+    _rev(ref)
+    if ref.startswith("refs/heads/"):
+        return f"refs/remotes/origin/{ref.removeprefix('refs/heads/')}"
+    if re.fullmatch(r"refs/pull/\d+/head", ref):
+        return f"refs/remotes/{ref.removeprefix('refs/')}"
+    raise ValueError(f"not a ref that is fetched: {ref!r}")
+
+
+def _rev(name: str) -> str:
+    """`name` when it is a full ref name or SHA: a bare branch name could be read as an option (A34)."""
+    if not _REV.fullmatch(name):
+        raise ValueError(f"neither a full ref name nor a SHA: {name!r}")
+    return name
+
+
+def _rejected(summary: str, branch: str, pushed: Result) -> Pushed:
+    said = remote_lines(pushed.err)
+    if summary.startswith("[rejected]") or _MOVED.search(f"{summary}\n{said}"):
+        return Pushed.REJECTED
+    if _UNKNOWN.search(summary) and "exists; cannot create" not in said:
+        raise Retry(f"The push to {branch} did not go through: {summary} {last_line(said)}")
+    reason = summary.removeprefix("[remote rejected]").strip().removeprefix("(").removesuffix(")")
+    raise Refused(f"The push to `{branch}` was refused: {reason}." + (f"\n{said}" if said else ""))

@@ -1,0 +1,316 @@
+"""The one way to call git.
+
+Guaranteed for every call:
+- an argument vector, never a shell; an environment that inherits nothing but PATH (and, for children that
+  talk to a remote, the proxy and certificate settings), so that a daemon started from a git hook or with
+  somebody's `GIT_DIR` set works on its own repositories only;
+- no configuration of the user or the system; hooks, fsmonitor, credential helpers, signing, submodule
+  recursion, redirects and background maintenance are off whatever the repository's own config says;
+- only the transport of the given `Access` may be used; its token is in the environment of that child alone,
+  and is masked in whatever git says;
+- the repository and the work tree are the ones named by the caller, never looked for in the file system;
+- the child has a process group of its own, which is killed as a whole after `timeout` seconds.
+
+Not guaranteed: settings that have no neutral value (`filter.*`, `url.*.insteadOf`) still act when they stand
+in the repository's own config; `Mirror` rewrites that file before each use. Whoever runs as the same user at
+the same moment can win that race; closing it needs a sandbox around the agent.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
+
+from orchestrator.errors import Missing, Stopped
+from orchestrator.git.access import Access
+
+OLDEST = (2, 39)
+FLOOD = 256 * 1024 * 1024
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
+_REMOTE_ENVIRONMENT = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
+
+_FIXED = {
+    "HOME": "/dev/null",  # nothing can lie below it: no .netrc, no .config/git
+    "LC_ALL": "C",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_LFS_SKIP_SMUDGE": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",  # a planted refs/replace/* would show the daemon another history
+    "GIT_DEFAULT_HASH": "sha1",
+    "GIT_DEFAULT_REF_FORMAT": "files",
+    "GIT_EDITOR": "false",
+}
+
+_SETTINGS = (
+    ("core.hooksPath", "/dev/null"),
+    ("core.fsmonitor", "false"),
+    ("core.attributesFile", "/dev/null"),
+    ("core.excludesFile", "/dev/null"),
+    ("core.protectHFS", "true"),
+    ("core.protectNTFS", "true"),
+    ("core.quotePath", "false"),
+    ("core.askPass", ""),
+    ("credential.helper", ""),
+    ("protocol.allow", "never"),
+    ("http.followRedirects", "false"),
+    ("http.sslVerify", "true"),
+    ("http.lowSpeedLimit", "1000"),
+    ("http.lowSpeedTime", "60"),
+    ("submodule.recurse", "false"),
+    ("fetch.recurseSubmodules", "false"),
+    ("push.recurseSubmodules", "no"),
+    ("diff.ignoreSubmodules", "all"),
+    ("commit.gpgSign", "false"),
+    ("push.gpgSign", "false"),
+    ("gc.auto", "0"),
+    ("maintenance.auto", "false"),
+    ("safe.directory", "*"),
+    ("transfer.fsckObjects", "true"),
+    # Old histories have these and are harmless; without them such a repository could never be fetched.
+    ("fetch.fsck.zeroPaddedFilemode", "warn"),
+    ("fetch.fsck.badTimezone", "warn"),
+    ("fetch.fsck.missingSpaceBeforeDate", "warn"),
+    ("fetch.fsck.missingSpaceBeforeEmail", "warn"),
+)
+
+_live: set[subprocess.Popen[bytes]] = set()
+_live_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who commits."""
+
+    name: str
+    email: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """The repository a call works on: `git_dir`, and for a linked worktree the three paths that pin it."""
+
+    git_dir: Path
+    common_dir: Path | None = None
+    work_tree: Path | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        pinned = {"GIT_DIR": str(self.git_dir), "GIT_COMMON_DIR": str(self.common_dir or self.git_dir)}
+        if self.work_tree is not None:
+            return pinned | {"GIT_WORK_TREE": str(self.work_tree)}
+        # Newer git reads .gitattributes of a bare repository's HEAD; a PR's attributes must not steer us (A36, A56).
+        return pinned | {"GIT_ATTR_SOURCE": EMPTY_TREE}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a child left behind. `whole` is False when `out` was cut at the caller's limit."""
+
+    code: int
+    out: bytes
+    err: bytes
+    whole: bool = True
+
+    @property
+    def text(self) -> str:
+        return self.out.decode("utf-8", "replace").strip()
+
+    @property
+    def names(self) -> list[str]:
+        """Output of a `-z` command, for people: bytes that are not UTF-8 are replaced."""
+        return [name.decode("utf-8", "replace") for name in self.out.split(b"\0") if name]
+
+    @property
+    def paths(self) -> list[str]:
+        """Output of a `-z` command, for the file system: every byte survives."""
+        return [os.fsdecode(name) for name in self.out.split(b"\0") if name]
+
+
+class GitError(Exception):
+    """Git failed: the command, its exit status (negative: signal) and the end of what it said, without secrets."""
+
+    def __init__(self, args: Sequence[str], code: int, err: bytes, *, timed_out: bool = False) -> None:
+        self.code = code
+        self.stderr = err.decode("utf-8", "replace").strip()
+        self.timed_out = timed_out
+        what = "took too long" if timed_out else f"ended with {code}"
+        super().__init__(f"git {shlex.join(args)} {what}: {self.stderr[-2000:]}")
+
+
+def git(
+    *args: str,
+    at: Place | None = None,
+    access: Access | None = None,
+    identity: Identity | None = None,
+    index: Path | None = None,
+    stdin: bytes | None = None,
+    timeout: float = 120,
+    accept: Sequence[int] = (0,),
+    cut: int | None = None,
+) -> Result:
+    """Run `git args` and wait for it.
+
+    `at`: the repository; None means none at all. `access`: allows this remote, and no other. `index`: an index
+    file in place of the repository's own. `timeout`: seconds. `cut`: keep this many bytes of output, then end
+    the child; without it more than 256 MiB is an error.
+    Raises GitError on any exit code but those in `accept`, Missing without git, Stopped after `end_all()`.
+    """
+    with TemporaryFile() as errors, _input(stdin) as source:
+        process = _spawn(args, _environment(at, access, identity, index), at, source, errors)
+        try:
+            out, timed_out = _read(process, timeout, FLOOD if cut is None else cut)
+        finally:
+            stopped = _finish(process)
+        errors.seek(0)
+        err = errors.read(FLOOD)
+    if access is not None:
+        err = access.mask(err)
+    if stopped:
+        raise Stopped("The daemon is stopping; a git command was ended.")
+    if timed_out:
+        raise GitError(args, process.returncode, err, timed_out=True)
+    limit = FLOOD if cut is None else cut
+    if len(out) > limit:
+        if cut is None:
+            raise GitError(args, process.returncode, b"it wrote more than 256 MiB")
+        return Result(0, out[:limit], err, whole=False)
+    if process.returncode not in accept:
+        raise GitError(args, process.returncode, err)
+    return Result(process.returncode, out, err)
+
+
+def version() -> str:
+    """The installed git's version. Raises Missing when there is none or it is too old."""
+    text = git("--version").text.removeprefix("git version ")
+    numbers = tuple(int(part) for part in text.split()[0].split(".")[:2] if part.isdigit())
+    if numbers < OLDEST:
+        raise Missing(f"git {text} is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed.")
+    return text
+
+
+def end_all() -> int:
+    """Kill every git child now; their callers get Stopped. Returns how many there were."""
+    with _live_lock:
+        children = list(_live)
+        _live.clear()
+    for child in children:
+        _kill(child)
+    return len(children)
+
+
+def _environment(
+    at: Place | None, access: Access | None, identity: Identity | None, index: Path | None
+) -> dict[str, str]:
+    settings = list(_SETTINGS)
+    environment = {"PATH": os.environ.get("PATH", os.defpath), **_FIXED}
+    # Stronger than any protocol.*.allow that stands in a config file.
+    environment["GIT_ALLOW_PROTOCOL"] = access.protocol if access else ""
+    environment |= at.environment if at else {"GIT_DIR": "/dev/null"}
+    if access is not None:
+        settings += [(f"protocol.{access.protocol}.allow", "always"), *access.settings]
+        environment |= {name: os.environ[name] for name in _REMOTE_ENVIRONMENT if name in os.environ}
+    if identity is not None:
+        for role in ("AUTHOR", "COMMITTER"):
+            environment |= {f"GIT_{role}_NAME": identity.name, f"GIT_{role}_EMAIL": identity.email}
+    if index is not None:
+        environment["GIT_INDEX_FILE"] = str(index)
+    environment["GIT_CONFIG_COUNT"] = str(len(settings))
+    for number, (key, value) in enumerate(settings):
+        environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return environment
+
+
+@contextmanager
+def _input(stdin: bytes | None) -> Iterator[BinaryIO | int]:
+    """A file rather than a pipe: a child that reads nothing cannot block us."""
+    if stdin is None:
+        yield subprocess.DEVNULL
+        return
+    with TemporaryFile() as file:
+        file.write(stdin)
+        file.seek(0)
+        yield file
+
+
+def _spawn(
+    args: Sequence[str], environment: dict[str, str], at: Place | None, stdin: BinaryIO | int, stderr: BinaryIO
+) -> subprocess.Popen[bytes]:
+    if shutil.which("git", path=environment["PATH"]) is None:
+        raise Missing("git is not installed, or not in PATH. Install git 2.39 or newer.")
+    tree = at.work_tree if at else None
+    if tree is not None and (tree.is_symlink() or not tree.is_dir()):
+        raise GitError(args, 128, f"the work tree {tree} is gone".encode())
+    process = subprocess.Popen(
+        ["git", *args],
+        cwd=tree or "/",
+        env=environment,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        start_new_session=True,
+    )
+    with _live_lock:
+        _live.add(process)
+    return process
+
+
+def _read(process: subprocess.Popen[bytes], timeout: float, limit: int) -> tuple[bytes, bool]:
+    """At most `limit` + 1 bytes of output, and whether the time ran out."""
+    assert process.stdout is not None
+    end = time.monotonic() + timeout
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        _kill(process)
+
+    timer = threading.Timer(timeout, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        out = process.stdout.read(limit + 1)
+    finally:
+        timer.cancel()
+        timer.join()
+    if len(out) <= limit and not expired.is_set():
+        try:
+            process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            expired.set()
+    return out, expired.is_set()
+
+
+def _finish(process: subprocess.Popen[bytes]) -> bool:
+    """End and reap what is left of the child; True when `end_all()` had chosen it."""
+    if process.poll() is None:
+        _kill(process)
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+    with _live_lock:
+        stopped = process not in _live
+        _live.discard(process)
+    return stopped
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
+        return

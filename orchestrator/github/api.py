@@ -1,0 +1,269 @@
+"""Typed calls of one repository: what GitHub is asked and what it is told. No decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from orchestrator.errors import Missing
+from orchestrator.github import shape
+from orchestrator.github.transport import ApiError, Transport
+from orchestrator.model import (
+    Actor,
+    CheckRun,
+    Comment,
+    Issue,
+    LabelEvent,
+    Permission,
+    PullRequest,
+    Repo,
+)
+
+LINKED_ISSUES = """query LinkedIssues($o: String!, $r: String!, $n: Int!) {
+  repository(owner: $o, name: $r) { pullRequest(number: $n) {
+    closingIssuesReferences(first: 50) { nodes { number state repository { nameWithOwner } } } } } }"""
+
+COMMENT_EDITS = """query CommentEdits($id: ID!) {
+  node(id: $id) { ... on IssueComment { id lastEditedAt } } }"""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """GitHub's word that a PR is in."""
+
+    sha: str
+
+
+def me(transport: Transport) -> Actor:
+    """Whose token this is. Missing when GitHub refuses it."""
+    try:
+        found = shape.actor(transport.get("/user").data)
+    except ApiError as error:
+        raise Missing(
+            f"GitHub refuses the token ({error.status} {error.message}). Renew it with `gh auth login`, "
+            "or put a valid one into GITHUB_TOKEN."
+        ) from error
+    if found is None:
+        raise Missing("GitHub does not say whose token this is. Check GITHUB_API_URL.")
+    return found
+
+
+class Api:
+    """One repository. Reads raise ApiError or Retry, writes ApiError or Unknown (see `transport`)."""
+
+    def __init__(self, transport: Transport, name: str) -> None:
+        self.transport = transport
+        self.name = name
+        self._at = f"/repos/{name}"
+
+    def repo(self) -> Repo:
+        return shape.repo(self.transport.get(self._at).data)
+
+    def may_push(self) -> bool:
+        return bool((self.transport.get(self._at).data.get("permissions") or {}).get("push"))
+
+    def label_names(self) -> list[str]:
+        return [str(label["name"]) for label in self.transport.pages(f"{self._at}/labels")]
+
+    def create_label(self, name: str, color: str, description: str) -> None:
+        """Make a label; one that exists already is fine."""
+        try:
+            self.transport.write(
+                "POST", f"{self._at}/labels", {"name": name, "color": color, "description": description}
+            )
+        except ApiError as error:
+            if not error.says("already_exists"):
+                raise
+
+    def issue(self, number: int) -> Issue:
+        return shape.issue(self.transport.get(f"{self._at}/issues/{number}").data)
+
+    def is_pull(self, number: int) -> bool:
+        return "pull_request" in self.transport.get(f"{self._at}/issues/{number}").data
+
+    def pull(self, number: int) -> PullRequest:
+        return shape.pull(self.transport.get(f"{self._at}/pulls/{number}").data)
+
+    def comments(self, number: int) -> list[Comment]:
+        return [shape.comment(c) for c in self.transport.pages(f"{self._at}/issues/{number}/comments")]
+
+    def comment_exists(self, comment: int) -> bool:
+        try:
+            self.transport.get(f"{self._at}/issues/comments/{comment}")
+        except ApiError as error:
+            if error.status in (404, 410):
+                return False
+            raise
+        return True
+
+    def was_edited(self, comment: Comment) -> bool:
+        """`updated_at` alone also moves for other reasons, so a difference is confirmed by GraphQL."""
+        if comment.updated_at == comment.created_at:
+            return False
+        node = self.transport.graphql("CommentEdits", COMMENT_EDITS, {"id": comment.node_id})["node"]
+        return node is None or node.get("lastEditedAt") is not None
+
+    def labelled_by(self, number: int, label: str) -> LabelEvent | None:
+        """The newest event that put `label` on; None when GitHub shows none."""
+        newest = None
+        for event in self.transport.pages(f"{self._at}/issues/{number}/events"):
+            if event["event"] == "labeled" and event["label"]["name"] == label:
+                newest = shape.label_event(event)
+        return newest
+
+    def permission(self, actor: Actor) -> Permission:
+        """Live. A renamed or re-registered login, an unknown word and a 403 or 404 are all `none`."""
+        try:
+            data = self.transport.get(f"{self._at}/collaborators/{quote(actor.login, safe='')}/permission").data
+        except ApiError as error:
+            if error.status in (403, 404):
+                return Permission.NONE
+            raise
+        if int((data.get("user") or {}).get("id", 0)) != actor.id:
+            return Permission.NONE
+        word = data.get("permission")
+        return Permission(word) if word in {p.value for p in Permission} else Permission.NONE
+
+    def react(self, number: int, content: str) -> None:
+        self.transport.write("POST", f"{self._at}/issues/{number}/reactions", {"content": content})
+
+    def react_to_comment(self, comment: int, content: str) -> None:
+        self.transport.write("POST", f"{self._at}/issues/comments/{comment}/reactions", {"content": content})
+
+    def add_label(self, number: int, label: str) -> None:
+        self.transport.write("POST", f"{self._at}/issues/{number}/labels", {"labels": [label]})
+
+    def remove_label(self, number: int, label: str) -> None:
+        """Take a label off; an absent one is fine."""
+        try:
+            self.transport.write("DELETE", f"{self._at}/issues/{number}/labels/{quote(label, safe='')}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    def comment(self, number: int, body: str) -> int:
+        return int(self.transport.write("POST", f"{self._at}/issues/{number}/comments", {"body": body}).data["id"])
+
+    def edit_comment(self, comment: int, body: str) -> None:
+        self.transport.write("PATCH", f"{self._at}/issues/comments/{comment}", {"body": body})
+
+    def close_issue(self, number: int) -> None:
+        self.transport.write("PATCH", f"{self._at}/issues/{number}", {"state": "closed", "state_reason": "completed"})
+
+    def find_pull(self, branch: str, state: str = "open") -> PullRequest | None:
+        """The newest PR of this repository's own `branch`."""
+        owner = self.name.split("/")[0]
+        for data in self.transport.pages(f"{self._at}/pulls", head=f"{owner}:{branch}", state=state):
+            return shape.pull(data)
+        return None
+
+    def based_on(self, branch: str) -> list[int]:
+        """Open PRs that want to be merged into `branch`."""
+        return [int(p["number"]) for p in self.transport.pages(f"{self._at}/pulls", base=branch, state="open")]
+
+    def create_pull(self, title: str, head: str, base: str, body: str) -> int:
+        answer = self.transport.write(
+            "POST", f"{self._at}/pulls", {"title": title, "head": head, "base": base, "body": body}
+        )
+        return int(answer.data["number"])
+
+    def reviews(self, number: int) -> list[dict[str, Any]]:
+        return list(self.transport.pages(f"{self._at}/pulls/{number}/reviews"))
+
+    def review(self, number: int, sha: str, body: str, comments: Sequence[dict[str, Any]]) -> int:
+        """One COMMENT review on exactly `sha`; all or nothing."""
+        answer = self.transport.write(
+            "POST",
+            f"{self._at}/pulls/{number}/reviews",
+            {"commit_id": sha, "event": "COMMENT", "body": body, "comments": list(comments)},
+        )
+        return int(answer.data["id"])
+
+    def check_runs(self, sha: str) -> list[CheckRun]:
+        """Check runs and commit statuses of exactly `sha`, every page. Fewer than GitHub counts is an error."""
+        runs = [
+            CheckRun(
+                name=str(run["name"]),
+                source=str((run.get("app") or {}).get("slug", "")),
+                conclusion=run["conclusion"] if run["status"] == "completed" else None,
+                id=int(run["id"]),
+            )
+            for run in self.transport.pages(f"{self._at}/commits/{sha}/check-runs", filter="latest")
+        ]
+        statuses: dict[str, CheckRun] = {}
+        for status in self.transport.pages(f"{self._at}/commits/{sha}/status"):
+            state = str(status["state"])
+            statuses[str(status["context"])] = CheckRun(
+                name=str(status["context"]),
+                source="status",
+                conclusion=None if state == "pending" else state,
+                id=int(status["id"]),
+            )
+        return [*runs, *statuses.values()]
+
+    def required_checks(self, branch: str) -> tuple[str, ...]:
+        """Contexts that the branch's protection or a rule set demands."""
+        at = quote(branch, safe="")
+        names: set[str] = set()
+        protection = self.transport.get(f"{self._at}/branches/{at}").data.get("protection") or {}
+        required = protection.get("required_status_checks") or {}
+        names.update(required.get("contexts") or ())
+        names.update(check["context"] for check in required.get("checks") or ())
+        for rule in self.transport.pages(f"{self._at}/rules/branches/{at}"):
+            if rule["type"] == "required_status_checks":
+                names.update(c["context"] for c in rule["parameters"]["required_status_checks"])
+        return tuple(sorted(names))
+
+    def is_protected(self, branch: str) -> bool:
+        return bool(self.transport.get(f"{self._at}/branches/{quote(branch, safe='')}").data.get("protected"))
+
+    def branch_sha(self, branch: str) -> str | None:
+        try:
+            return str(self.transport.get(f"{self._at}/git/ref/heads/{quote(branch)}").data["object"]["sha"])
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def pushed_within_a_day(self) -> frozenset[str]:
+        """The SHAs that were pushed to any branch of the repository in the last 24 hours."""
+        path = f"{self._at}/activity"
+        return frozenset(str(a["after"]) for a in self.transport.pages(path, time_period="day"))
+
+    def pushed_after(self, branch: str, time: float) -> list[str]:
+        """SHAs pushed to `branch` at or after `time` (GitHub's clock), newest first."""
+        path = f"{self._at}/activity"
+        pushes = self.transport.pages(path, ref=f"refs/heads/{branch}", time_period="day")
+        return [str(a["after"]) for a in pushes if shape.seconds(a["timestamp"]) >= time]
+
+    def merge(self, number: int, sha: str) -> Merged:
+        """Squash-merge exactly `sha`; the title and message are the repository's own setting."""
+        answer = self.transport.write("PUT", f"{self._at}/pulls/{number}/merge", {"sha": sha, "merge_method": "squash"})
+        if not (answer.data or {}).get("merged"):
+            raise ApiError(answer.status, "GitHub did not merge: " + str((answer.data or {}).get("message", "")))
+        return Merged(str(answer.data["sha"]))
+
+    def delete_branch(self, branch: str) -> bool:
+        """Delete a branch; False when GitHub keeps it (protected); an absent one is fine."""
+        try:
+            self.transport.write("DELETE", f"{self._at}/git/refs/heads/{quote(branch)}")
+        except ApiError as error:
+            if error.status == 404 or error.says("Reference does not exist"):
+                return True
+            if error.status == 422:
+                return False
+            raise
+        return True
+
+    def linked_issues(self, number: int) -> list[int]:
+        """Open issues of this repository that the PR closes, as GitHub itself links them."""
+        owner, name = self.name.split("/")
+        data = self.transport.graphql("LinkedIssues", LINKED_ISSUES, {"o": owner, "r": name, "n": number})
+        nodes = data["repository"]["pullRequest"]["closingIssuesReferences"]["nodes"]
+        return [
+            int(node["number"])
+            for node in nodes
+            if node["state"] == "OPEN" and node["repository"]["nameWithOwner"].lower() == self.name.lower()
+        ]

@@ -1,0 +1,131 @@
+"""The only way to change GitHub: announced, looked for, done once, recorded.
+
+Guaranteed: every effect has a natural key in its job; the key is on the disk before the call and its
+outcome after it. An effect with an outcome is never done again. One that was announced, or that a lost
+state file may have forgotten, is looked for on GitHub first. A write whose answer says nothing (5xx,
+time-out, reset) is looked for after 10 s (an early empty list can race the server) and repeated only when
+it is not there, three times at the most.
+
+Left alone: an effect that is idempotent by itself (label, reaction, edit, close) is simply repeated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from orchestrator import texts
+from orchestrator.clock import Clock, Stop
+from orchestrator.errors import Retry, Stopped
+from orchestrator.github.api import Api
+from orchestrator.github.transport import ApiError, Unknown
+from orchestrator.log import get
+from orchestrator.model import Job
+
+READ_BACK = 10.0  # seconds before an unknown outcome is looked for
+TRIES = 3
+
+T = TypeVar("T", int, str, bool)
+
+
+class Effects:
+    """The effects of one job."""
+
+    def __init__(
+        self, api: Api, own_id: int, job: Callable[[], Job], keep: Callable[[Job], None], clock: Clock, halt: Stop
+    ) -> None:
+        """`keep` makes a job durable before it returns; `halt` ends waits."""
+        self._api = api
+        self._own_id = own_id
+        self._job = job
+        self._keep = keep
+        self._clock = clock
+        self._halt = halt
+
+    def once(self, key: str, do: Callable[[], T], find: Callable[[], T | None]) -> T:
+        """Do it unless it is done; its outcome. ApiError when GitHub says no; Retry when it stays unknown."""
+        done: T | None = self._job().effects.get(key)
+        if done is not None:
+            return done
+        found = find()
+        for _ in range(TRIES):
+            if found is not None:
+                break
+            self._record(key, None)
+            try:
+                found = do()
+            except Unknown:
+                if self._clock.wait(READ_BACK, self._halt):
+                    raise Stopped(self._halt.reason) from None
+                found = find()
+        if found is None:
+            raise Retry(f"{key}: GitHub gave no usable answer {TRIES} times")
+        self._record(key, found)
+        return found
+
+    def again(self, key: str, do: Callable[[], object]) -> None:
+        """An effect that may be repeated without harm: at least once, then remembered."""
+
+        def run() -> bool:
+            do()
+            return True
+
+        self.once(key, run, lambda: None)
+
+    def say(self, key: str, number: int, text: str) -> int:
+        """A new comment, once; its id. 0 when GitHub does not take it (locked, too long): the work goes on."""
+        body = texts.marked(self._job(), key, text)
+
+        def post() -> int:
+            try:
+                return self._api.comment(number, body)
+            except ApiError as error:
+                get().warning("comment_refused", number=number, key=key, answer=str(error))
+                return 0
+
+        return self.once(key, post, lambda: self._find(number, key))
+
+    def show(self, key: str, number: int, text: str) -> None:
+        """The one comment of this `key`, edited as things go on; written only when the text differs."""
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        if self._job().facts.get(f"shown:{key}") == digest:
+            return
+        comment = self._job().effects.get(key) or self._find(number, key)
+        if comment:
+            self._record(key, comment)
+            self._edit(key, number, comment, text)
+        else:
+            self.say(key, number, text)
+        self._fact(f"shown:{key}", digest)
+
+    def _edit(self, key: str, number: int, comment: int, text: str) -> None:
+        try:
+            self._api.edit_comment(comment, texts.marked(self._job(), key, text))
+        except ApiError as error:
+            if error.status not in (404, 410):
+                get().warning("edit_refused", number=number, key=key, answer=str(error))
+                return
+            # Somebody deleted it: made again, once.
+            if not self._job().facts.get(f"deleted:{key}"):
+                self._fact(f"deleted:{key}", True)
+                self._record(key, None)
+                self.say(key, number, text)
+        except Unknown as trouble:
+            get().warning("edit_unknown", number=number, key=key, trouble=str(trouble))
+
+    def _find(self, number: int, key: str) -> int | None:
+        mark = texts.mark(self._job(), key)
+        for comment in self._api.comments(number):
+            if texts.is_ours(comment, self._own_id) and comment.body.startswith(mark):
+                return comment.id
+        return None
+
+    def _record(self, key: str, outcome: int | str | bool | None) -> None:
+        job = self._job()
+        self._keep(replace(job, effects={**job.effects, key: outcome}))
+
+    def _fact(self, name: str, value: str | bool) -> None:
+        job = self._job()
+        self._keep(replace(job, facts={**job.facts, name: value}))

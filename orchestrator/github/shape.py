@@ -1,0 +1,87 @@
+"""GitHub's JSON to our frozen words. A deleted account or fork is None, never an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from orchestrator.model import Actor, Comment, Issue, LabelEvent, PullRequest, Repo
+
+Json = Mapping[str, Any]
+
+
+def seconds(stamp: str | None) -> float:
+    """`2026-01-02T03:04:05Z` as seconds since 1970; 0 where GitHub gives none."""
+    return datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp() if stamp else 0.0
+
+
+def actor(data: Json | None) -> Actor | None:
+    return Actor(int(data["id"]), str(data["login"]), data.get("type") == "User") if data else None
+
+
+def repo(data: Json) -> Repo:
+    return Repo(int(data["id"]), str(data["full_name"]), str(data["default_branch"]), str(data["clone_url"]))
+
+
+def issue(data: Json) -> Issue:
+    return Issue(
+        number=int(data["number"]),
+        title=str(data["title"]),
+        body=str(data.get("body") or ""),
+        author=actor(data.get("user")),
+        labels=labels(data),
+        open=data["state"] == "open",
+        created_at=seconds(data["created_at"]),
+        updated_at=seconds(data["updated_at"]),
+    )
+
+
+def labels(data: Json) -> frozenset[str]:
+    """Label names; old issues carry bare strings."""
+    return frozenset(str(label if isinstance(label, str) else label["name"]) for label in data.get("labels", ()))
+
+
+def pull(data: Json) -> PullRequest:
+    head_repo = data["head"].get("repo")
+    return PullRequest(
+        number=int(data["number"]),
+        title=str(data["title"]),
+        body=str(data.get("body") or ""),
+        author=actor(data.get("user")),
+        labels=labels(data),
+        open=data["state"] == "open",
+        draft=bool(data.get("draft")),
+        head_sha=str(data["head"]["sha"]),
+        head_ref=str(data["head"]["ref"]),
+        head_repo_id=int(head_repo["id"]) if head_repo else None,
+        base_ref=str(data["base"]["ref"]),
+        base_sha=str(data["base"]["sha"]),
+        created_at=seconds(data["created_at"]),
+        updated_at=seconds(data["updated_at"]),
+        head_pushed_at=seconds(head_repo.get("pushed_at")) if head_repo else None,
+        merged=bool(data.get("merged_at")),
+        merge_sha=data.get("merge_commit_sha"),
+        merged_by=actor(data.get("merged_by")),
+    )
+
+
+def comment(data: Json) -> Comment:
+    return Comment(
+        id=int(data["id"]),
+        number=int(str(data["issue_url"]).rsplit("/", 1)[1]),
+        author=actor(data.get("user")),
+        body=str(data.get("body") or ""),
+        created_at=seconds(data["created_at"]),
+        updated_at=seconds(data["updated_at"]),
+        node_id=str(data.get("node_id", "")),
+    )
+
+
+def label_event(data: Json) -> LabelEvent:
+    return LabelEvent(
+        id=int(data["id"]),
+        label=str(data["label"]["name"]),
+        actor=actor(data.get("actor")),
+        created_at=seconds(data["created_at"]),
+    )

@@ -1,0 +1,287 @@
+"""HTTP to GitHub: PyGithub's requester with our own limits, retries and error classes.
+
+Guaranteed: one `Github` object per thread (a shared one swaps answers between threads under load); no
+write is ever repeated here; a read is tried three times; a redirect is an error (PyGithub follows a 301
+without its query string and returns an empty success for a 307); an answer that is not whole JSON is
+trouble, never an empty list. While GitHub limits us every thread waits in front of the gate: a limited
+request was refused before it did anything, so it is sent again afterwards, whatever its method.
+
+What a caller meets: `Answer` for 2xx and 304, `ApiError` for a definite no, `Unknown` when a write may or
+may not have happened, `Retry` when a read failed for reasons that pass.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import github
+import requests
+import tenacity
+from github import Auth, Github
+
+from orchestrator import __version__
+from orchestrator.clock import Clock, Stop
+from orchestrator.errors import Retry, Stopped
+
+READ_TRIES = 3
+TIMEOUT = 15  # seconds for the connection and between two bytes
+SECONDARY_PAUSE = 60.0  # GitHub's minimum where it names no time
+
+
+class ApiError(Exception):
+    """GitHub said no, definitely: `status`, its `message`, and the decoded `errors`."""
+
+    def __init__(self, status: int, message: str, errors: Any = None) -> None:
+        detail = f"{message} {json.dumps(errors)}" if errors else message
+        super().__init__(f"GitHub answered {status}: {detail}"[:1000])
+        self.status = status
+        self.message = message
+        self.errors = errors
+
+    def says(self, words: str) -> bool:
+        """Whether GitHub's sentence or its error list holds `words`, in any case."""
+        return words.lower() in f"{self.message} {json.dumps(self.errors)}".lower()
+
+
+class Unknown(Exception):
+    """A write whose outcome is unknown (5xx, time-out, reset): read before it is repeated."""
+
+
+class Moved(Exception):
+    """The repository answers from another place."""
+
+
+class _Passing(Exception):
+    """A read that failed for reasons that pass."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A good answer; `data` is None for 204 and 304."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: Any
+
+    @property
+    def date(self) -> float:
+        """GitHub's clock, seconds since 1970."""
+        return parsedate_to_datetime(self.headers["date"]).timestamp() if "date" in self.headers else 0.0
+
+    @property
+    def next(self) -> str | None:
+        """The address of the next page as GitHub names it."""
+        found = re.search(r'<([^>]+)>;\s*rel="next"', self.headers.get("link", ""))
+        return found.group(1) if found else None
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What GitHub said of the hourly limit in its last answer."""
+
+    limit: int
+    remaining: int
+    reset: float
+
+
+class Transport:
+    """All requests of one token. Thread-safe."""
+
+    def __init__(self, url: str, token: str, clock: Clock, stop: Stop, write_gap: float | None = None) -> None:
+        """`write_gap`: seconds between two writes; None: what GitHub asks for, nothing for a server of one's own."""
+        self._url = url.rstrip("/")
+        self._token = token
+        self._clock = clock
+        self._stop = stop
+        host = urllib.parse.urlsplit(self._url).hostname or ""
+        public = host == "api.github.com" or host.endswith(".ghe.com")
+        self._gap = (1.0 if public else 0.0) if write_gap is None else write_gap
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._opened: list[Github] = []
+        self._paused_until = 0.0
+        self._pauses = 0
+        self._last_write = 0.0
+        self.quota: Quota | None = None
+
+    def get(self, path: str, parameters: Mapping[str, str | int] | None = None, etag: str | None = None) -> Answer:
+        """Read one page. ApiError for a definite no; Retry after three passing failures."""
+        headers = {"If-None-Match": etag} if etag else {}
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_Passing),
+            stop=tenacity.stop_after_attempt(READ_TRIES),
+            wait=tenacity.wait_exponential(multiplier=0.5, max=4) + tenacity.wait_random(0, 0.5),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return attempts(self._once, "GET", path, parameters or {}, headers, None)
+        except _Passing as trouble:
+            raise Retry(f"GET {path} failed {READ_TRIES} times: {trouble}") from trouble
+
+    def pages(self, path: str, **parameters: str | int) -> Iterator[Any]:
+        """Every item of a list, through every page that GitHub links. Retry when GitHub counts more than it shows."""
+        answer = self.get(path, {"per_page": 100, **parameters})
+        total = answer.data.get("total_count", 0) if isinstance(answer.data, dict) else 0
+        seen = 0
+        while True:
+            items = items_of(answer.data)
+            seen += len(items)
+            yield from items
+            if answer.next is None:
+                break
+            answer = self.get(answer.next)
+        if seen < total:
+            raise Retry(f"GET {path}: GitHub counts {total} items and showed {seen}")
+
+    def write(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
+        """Change something, once. ApiError: nothing happened; Unknown: it may have happened."""
+        with self._writing:
+            self._sleep(self._last_write + self._gap - self._clock.now())
+            try:
+                return self._once(method, path, {}, {}, body)
+            except _Passing as trouble:
+                raise Unknown(f"{method} {path}: {trouble}") from trouble
+            finally:
+                self._last_write = self._clock.now()
+
+    def graphql(self, name: str, query: str, variables: Mapping[str, Any]) -> Any:
+        """Ask a read-only GraphQL query; its `data`. Retry when GitHub reports errors or cannot be reached."""
+        body = {"query": query, "operationName": name, "variables": dict(variables)}
+        try:
+            answer = self._once("POST", self._client().requester.graphql_url, {}, {}, body)
+        except _Passing as trouble:
+            raise Retry(f"GraphQL {name}: {trouble}") from trouble
+        if answer.data.get("errors"):
+            raise Retry(f"GraphQL {name}: {answer.data['errors'][0].get('message', 'unknown error')}")
+        return answer.data["data"]
+
+    def close(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            for client in self._opened:
+                client.close()
+            self._opened.clear()
+
+    def _client(self) -> Github:
+        client: Github | None = getattr(self._local, "client", None)
+        if client is None:
+            client = Github(
+                base_url=self._url,
+                auth=Auth.Token(self._token),
+                retry=None,
+                timeout=TIMEOUT,
+                per_page=100,
+                lazy=True,
+                seconds_between_requests=None,
+                seconds_between_writes=None,
+                user_agent=f"orchestrator/{__version__}",
+                api_version="2022-11-28",
+            )
+            # Private, and the only place where a redirect can be seen before PyGithub follows it.
+            session = client.requester._Requester__createConnection().session  # type: ignore[attr-defined]
+            session.hooks["response"].append(_refuse_redirects)
+            self._local.client = client
+            with self._lock:
+                self._opened.append(client)
+        return client
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str | int],
+        headers: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+    ) -> Answer:
+        while True:
+            self._gate()
+            try:
+                status, seen, text = self._client().requester.requestJson(
+                    method, path, parameters=dict(parameters), headers=dict(headers), input=body
+                )
+            except (requests.RequestException, github.GithubException, AssertionError, ValueError, OSError) as error:
+                raise _Passing(f"{type(error).__name__}: {error}") from error
+            self._note(seen)
+            pause = _limited(status, seen, text)
+            if pause is None:
+                self._pauses = 0
+                return _judge(status, seen, text)
+            self._pause(pause, seen)
+
+    def _gate(self) -> None:
+        while (left := self._paused_until - self._clock.now()) > 0:
+            self._sleep(left)
+
+    def _pause(self, seconds: float, headers: Mapping[str, str]) -> None:
+        with self._lock:
+            self._pauses += 1
+            if seconds == SECONDARY_PAUSE:
+                seconds *= 2 ** min(self._pauses - 1, 4)
+            self._paused_until = max(self._paused_until, self._clock.now() + seconds)
+
+    def _sleep(self, seconds: float) -> None:
+        if seconds > 0 and self._clock.wait(seconds, self._stop):
+            raise Stopped(self._stop.reason)
+
+    def _note(self, headers: Mapping[str, str]) -> None:
+        if "x-ratelimit-remaining" in headers and "x-ratelimit-limit" in headers:
+            self.quota = Quota(
+                int(headers["x-ratelimit-limit"]),
+                int(headers["x-ratelimit-remaining"]),
+                float(headers.get("x-ratelimit-reset", 0)),
+            )
+
+
+def items_of(data: Any) -> list[Any]:
+    """The list in an answer: bare, or under the one key that holds it (check runs)."""
+    if isinstance(data, dict):
+        data = next((value for value in data.values() if isinstance(value, list)), None)
+    if not isinstance(data, list):
+        raise Retry("GitHub answered something else than a list")
+    return data
+
+
+def _refuse_redirects(response: requests.Response, *_: Any, **__: Any) -> None:
+    if response.status_code in (301, 302, 307, 308):
+        raise Moved(f"{response.url} moved to {response.headers.get('location', 'an unnamed place')}")
+
+
+def _limited(status: int, headers: Mapping[str, str], text: str) -> float | None:
+    """Seconds to wait when this answer is a rate limit; None when it is something else."""
+    if status not in (403, 429):
+        return None
+    words = text.lower()
+    if "retry-after" in headers:
+        return float(headers["retry-after"])
+    if headers.get("x-ratelimit-remaining") == "0" and "date" in headers:
+        now = parsedate_to_datetime(headers["date"]).timestamp()
+        return max(1.0, float(headers.get("x-ratelimit-reset", now)) - now + 1)
+    hints = ("rate limit", "abuse detection", "please wait a few minutes")
+    if status == 429 or any(hint in words for hint in hints):
+        return SECONDARY_PAUSE
+    return None
+
+
+def _judge(status: int, headers: Mapping[str, str], text: str) -> Answer:
+    if status in (204, 304):
+        return Answer(status, headers, None)
+    if status >= 500:
+        raise _Passing(f"GitHub answered {status}")
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise _Passing(f"the answer ({status}) is not whole JSON") from error
+    if status < 400:
+        return Answer(status, headers, data)
+    message = data.get("message", "") if isinstance(data, dict) else ""
+    errors = data.get("errors") if isinstance(data, dict) else None
+    raise ApiError(status, str(message), errors)

@@ -1,0 +1,201 @@
+"""What a job works with: its record, its effects, its worktree, its agent and its stop."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator import process, texts
+from orchestrator.agents.base import Agent, Bounds, Outcome, Role, RunResult, Task
+from orchestrator.agents.prompts import prompt_file
+from orchestrator.clock import Clock, Stop
+from orchestrator.errors import Refused, Retry, Stopped
+from orchestrator.git.mirror import Mirror
+from orchestrator.git.worktree import Worktree
+from orchestrator.github.api import Api
+from orchestrator.github.effects import Effects
+from orchestrator.model import Actor, Job, Kind, Repo
+from orchestrator.settings import Settings
+from orchestrator.state import State
+
+STICKY = "sticky"
+LIMIT_PAUSE = 1800.0  # seconds, where a usage limit names no reset
+
+
+@dataclass(frozen=True)
+class Place:
+    """One watched repository: how to reach it and where its mirror, worktrees and logs are."""
+
+    repo: Repo
+    api: Api
+    mirror: Mirror
+    folder: Path
+    me: Actor
+
+
+class CommandFailed(Refused):
+    """A set-up or pre-merge command did not pass; `output` is the end of what it said."""
+
+    def __init__(self, reason: str, output: bytes) -> None:
+        super().__init__(reason)
+        self.output = output
+
+
+class Desk:
+    """One job under way. Changes of the record are durable when `keep` returns."""
+
+    def __init__(
+        self,
+        key: str,
+        place: Place,
+        settings: Settings,
+        state: State,
+        agent: Agent,
+        clock: Clock,
+        stop: Stop,
+        halt: Stop,
+    ) -> None:
+        """`stop` ends this job, `halt` the whole daemon (and with it every stop)."""
+        self.key = key
+        self.place = place
+        self.api = place.api
+        self.mirror = place.mirror
+        self.settings = settings
+        self.agent = agent
+        self.clock = clock
+        self.stop = stop
+        self.halt = halt
+        self._state = state
+        self.effects = Effects(place.api, place.me.id, lambda: self.job, self._put, clock, halt)
+
+    @property
+    def job(self) -> Job:
+        """The record as it is on the disk."""
+        job = self._state.job(self.key)
+        if job is None:
+            raise Stopped(texts.CLEARED)
+        return job
+
+    def keep(self, **changes: Any) -> Job:
+        """Change the record, durably; the new record."""
+        job = replace(self.job, updated_at=self.clock.now(), **changes)
+        self._put(job)
+        return job
+
+    def note(self, **facts: Any) -> None:
+        """Leave facts for a later phase, durably."""
+        self.keep(facts={**self.job.facts, **facts})
+
+    def _put(self, job: Job) -> None:
+        self._state.put(job)
+
+    def check(self) -> None:
+        """Stopped when this job was told to stop."""
+        if self.stop.is_set():
+            raise Stopped(self.stop.reason)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, or Stopped as soon as the job is told to stop."""
+        if self.clock.wait(seconds, self.stop):
+            raise Stopped(self.stop.reason)
+
+    def progress(self) -> None:
+        """Bring the sticky comment up to date."""
+        self.effects.show(STICKY, self.job.number, texts.progress(self.job))
+
+    def worktree(self, name: str) -> Worktree:
+        return Worktree(self.mirror, self.place.folder / name)
+
+    def own_issues(self) -> list[int]:
+        """Open issues that this job's PR was made for: GitHub links none when the base is not the default branch."""
+        made = [
+            j.number
+            for j in self._state.jobs.values()
+            if j.kind is Kind.IMPLEMENT and j.repo == self.job.repo and j.pr == self.job.number
+        ]
+        return [n for n in made if self.api.issue(n).open]
+
+    def new_log(self, name: str) -> Path:
+        """A file for the next output of this job, never one that exists."""
+        folder = self.place.folder / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while (path := folder / f"{name}-{number}.log").exists():
+            number += 1
+        path.touch(mode=0o600)
+        return path
+
+    def commands(self, commands: Sequence[str], cwd: Path, log: Path, seconds: float) -> None:
+        """Run the operator's commands in order; CommandFailed names the first that does not pass."""
+        for number, command in enumerate(commands, 1):
+            self.check()
+            run_id = uuid.uuid4().hex
+            part = log.with_suffix(f".{number}.log")
+            self.keep(run_id=run_id, log=str(part))
+            ended = process.shell(
+                command,
+                cwd=cwd,
+                env=process.clean_env(os.environ),
+                run_id=run_id,
+                output=part,
+                limits=process.Limits(total=seconds),
+                stop=self.stop,
+            )
+            self.check()
+            output = _end_of(part)
+            if ended.cause is process.Cause.TOTAL:
+                raise CommandFailed(texts.command_late(command, number, len(commands), seconds), output)
+            if ended.cause is not process.Cause.EXITED or ended.code != 0:
+                raise CommandFailed(texts.command_failed(command, number, len(commands), ended.code), output)
+
+    def run_agent(
+        self, role: Role, cwd: Path, prompt: str, name: str, schema: dict[str, Any] | None = None
+    ) -> RunResult:
+        """One bounded agent run, its cost on the record. Retry for trouble that passes by itself."""
+        self.check()
+        log = self.new_log(name)
+        session = str(uuid.uuid4())
+        run_id = uuid.uuid4().hex
+        self.keep(session_id=session, run_id=run_id, log=str(log))
+        task = Task(role, cwd, prompt_file(role.value), prompt, session, run_id, log, schema)
+        result = self.agent.run(task, self._bounds(), self.stop)
+        job = self.job
+        self.keep(
+            cost_usd=job.cost_usd + result.cost_usd,
+            turns=job.turns + result.turns,
+            seconds=job.seconds + result.seconds,
+        )
+        if result.outcome is Outcome.STOPPED:
+            raise Stopped(self.stop.reason)
+        if result.outcome is Outcome.USAGE_LIMIT:
+            pause = result.resets_at - self.clock.now() if result.resets_at else LIMIT_PAUSE
+            raise Retry(result.detail, max(60.0, pause))
+        if result.outcome is Outcome.TRANSIENT:
+            raise Retry(result.detail)
+        return result
+
+    def _bounds(self) -> Bounds:
+        s = self.settings
+        return Bounds(s.max_turns, s.run_budget_usd, s.run_timeout, s.stall_timeout)
+
+
+def _end_of(path: Path, size: int = 64_000) -> bytes:
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - size))
+        return file.read()
+
+
+def place_folder(base: Path, name: str) -> Path:
+    """`base/owner/name`; a name that could leave `base` is refused."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]+/[A-Za-z0-9._-]+", name) or ".." in name:
+        raise Refused(f"{name} is no repository name")
+    return base.absolute() / name
+
+
+Phase = Callable[[Desk], str | None]

@@ -1,0 +1,231 @@
+"""An issue becomes a pull request.
+
+claim → prepare → run → commit → push → open → finish. Every phase can be entered again after a crash: what
+a phase needs is on the record, what it does is idempotent or looked for first. The agent's work leaves the
+worktree only as commits; a run that was cut off starts again in a fresh worktree, and what it left is saved
+in the mirror first.
+
+Guaranteed: nothing starts without write permission of the person who put the label on, read live; one
+branch and one PR for one issue; nothing of a failed attempt is in the next one; a commit that somebody
+else pushed to the branch is never overwritten.
+"""
+
+from __future__ import annotations
+
+from orchestrator import texts
+from orchestrator.agents.base import Outcome, Role
+from orchestrator.agents.prompts import implement_prompt
+from orchestrator.errors import Refused
+from orchestrator.git.mirror import Pushed
+from orchestrator.github.transport import ApiError
+from orchestrator.jobs.desk import STICKY, CommandFailed, Desk, Phase
+from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN, Comment, Status
+
+
+def claim(desk: Desk) -> str | None:
+    """Ours now, if it is still wanted and the one who asked may ask."""
+    job = desk.job
+    issue = desk.api.issue(job.number)
+    event = desk.api.labelled_by(job.number, desk.settings.ready_label)
+    asked = str(event.id) if event else ""
+    told = job.facts.get("retried") or IN_PROGRESS in issue.labels
+    new_wish = desk.settings.ready_label in issue.labels and asked != job.facts.get("answered")
+    if not issue.open or not (told or new_wish):
+        _lie_down(desk, issue.updated_at)
+        return None
+    desk.keep(trigger=asked, title=issue.title, started_at=desk.clock.now())
+    actor = event.actor if event else None
+    if actor is None or not actor.is_user or not desk.api.permission(actor).may_write:
+        login = actor.login if actor else "somebody"
+        desk.note(label_seen=issue.updated_at + 1)
+        text = texts.not_allowed_to_label(login, desk.settings.ready_label)
+        desk.effects.say(f"refused-{asked}", job.number, text)
+        desk.keep(status=Status.PARKED, reason=text)
+        return None
+    desk.keep(asked_by=actor.login, branch=f"feature/issue-{job.number}")
+    desk.note(label_seen=issue.updated_at)
+    desk.effects.again(f"eyes-{asked}", lambda: desk.api.react(job.number, "eyes"))
+    # Added before the other is removed, so that a crash in between leaves a visible state.
+    desk.effects.again(f"busy-{asked}", lambda: desk.api.add_label(job.number, IN_PROGRESS))
+    desk.effects.again(f"unready-{asked}", lambda: desk.api.remove_label(job.number, desk.settings.ready_label))
+    if NEEDS_HUMAN in issue.labels:
+        desk.effects.again(f"unstuck-{asked}", lambda: desk.api.remove_label(job.number, NEEDS_HUMAN))
+    return "prepare"
+
+
+def _lie_down(desk: Desk, seen: float) -> None:
+    """The list was late: no new wish. The job is again what it was before."""
+    was = Status(desk.job.facts.get("was", Status.DONE.value))
+    answered = str(desk.job.facts.get("answered", ""))
+    desk.note(label_seen=seen + 1)
+    desk.keep(status=was, trigger=answered, reason=str(desk.job.facts.get("reason", "")))
+
+
+def prepare(desk: Desk) -> str:
+    """A fresh worktree on our branch: from the open PR where there is one, else from the base."""
+    job = desk.job
+    desk.progress()
+    base_ref = desk.settings.base_branch or desk.api.repo().default_branch
+    desk.mirror.ensure()
+    try:
+        desk.mirror.fetch(f"refs/heads/{base_ref}")
+    except Refused as error:
+        raise Refused(texts.NO_COMMITS) from error
+    base = desk.mirror.sha(f"refs/remotes/origin/{base_ref}")
+    if base is None:
+        raise Refused(texts.NO_COMMITS)
+    remote = desk.mirror.remote_sha(f"refs/heads/{job.branch}")
+    pull = desk.api.find_pull(job.branch) if remote else None
+    start = base
+    if remote and pull:
+        desk.mirror.fetch(f"refs/heads/{job.branch}")
+        start = remote
+    desk.keep(base=base, base_ref=base_ref, head="")
+    desk.note(start=start, remote=remote or "", pull=pull.number if pull else 0)
+    tree = desk.worktree(f"issue-{job.number}")
+    tree.create(start, job.branch)
+    setup = desk.settings.setup_commands
+    if setup:
+        desk.commands(setup, tree.path, desk.new_log(f"issue-{job.number}-setup"), desk.settings.command_timeout)
+    return "run"
+
+
+def run(desk: Desk) -> str | None:
+    """The agent works in the worktree."""
+    job = desk.job
+    tree = desk.worktree(f"issue-{job.number}")
+    if job.facts.get("ran"):
+        # Cut off in the middle: what is there is half a thought, saved and started afresh.
+        tree.create(str(job.facts["start"]), job.branch)
+        desk.keep(attempt=job.attempt + 1)
+    desk.note(ran=True)
+    desk.progress()
+    issue = desk.api.issue(job.number)
+    prompt = implement_prompt(issue, _trusted(desk, desk.api.comments(job.number)))
+    result = desk.run_agent(Role.IMPLEMENT, tree.path, prompt, f"issue-{job.number}")
+    if result.outcome is not Outcome.DONE:
+        raise Refused(result.detail)
+    desk.keep(summary=result.text)
+    return "commit"
+
+
+def _trusted(desk: Desk, comments: list[Comment]) -> list[Comment]:
+    """Comments of people who may write; ours and everybody else's stay out of the prompt."""
+    allowed: dict[int, bool] = {}
+    kept = []
+    for comment in comments:
+        author = comment.author
+        if author is None or not author.is_user or texts.is_ours(comment, desk.place.me.id):
+            continue
+        if author.id not in allowed:
+            allowed[author.id] = desk.api.permission(author).may_write
+        if allowed[author.id]:
+            kept.append(comment)
+    return kept
+
+
+def commit(desk: Desk) -> str | None:
+    """What the agent committed and what it left in the tree becomes one line of commits."""
+    job = desk.job
+    desk.check()
+    tree = desk.worktree(f"issue-{job.number}")
+    head = tree.collect(f"{texts.pull_title(job.title)}\n\nIssue: #{job.number}\n")
+    if head == job.facts["start"]:
+        _nothing(desk)
+        return None
+    desk.keep(head=head)
+    return "push"
+
+
+def _nothing(desk: Desk) -> None:
+    job = desk.job
+    desk.effects.say(f"nothing-{job.trigger}-{job.attempt}", job.number, texts.no_change(job, job.summary))
+    _park(desk, "the agent changed nothing")
+    desk.worktree(f"issue-{job.number}").remove()
+
+
+def push(desk: Desk) -> str:
+    """The branch shows our commits, or somebody else's were there and stay."""
+    job = desk.job
+    desk.check()
+    expected = str(job.facts["remote"]) or None
+    if desk.mirror.push(job.head, job.branch, expected) is Pushed.REJECTED:
+        raise Refused(
+            f"Somebody else pushed to `{job.branch}` meanwhile; their commits were left alone and ours "
+            f"({texts.short(job.head)}) were not pushed. Delete or merge that branch first."
+        )
+    return "open"
+
+
+def open_pull(desk: Desk) -> str:
+    """One PR for the branch, found before it is made."""
+    job = desk.job
+    desk.check()
+
+    def find() -> int | None:
+        found = desk.api.find_pull(job.branch)
+        return found.number if found else None
+
+    def make() -> int:
+        body = texts.pull_body(job, job.summary, desk.settings.setup_commands)
+        try:
+            return desk.api.create_pull(texts.pull_title(job.title), job.branch, job.base_ref, body)
+        except ApiError as error:
+            existing = find() if error.says("already exists") else None
+            if existing is None:
+                raise
+            return existing
+
+    number = desk.effects.once(f"pull-{job.trigger}", make, find)
+    desk.keep(pr=number)
+    return "finish"
+
+
+def finish(desk: Desk) -> None:
+    """Labels and the sticky comment tell the end; the worktree is pushed whole, so it can go."""
+    job = desk.job
+    desk.effects.again(f"unbusy-{job.trigger}", lambda: desk.api.remove_label(job.number, IN_PROGRESS))
+    desk.effects.show(STICKY, job.number, texts.implemented(job))
+    desk.worktree(f"issue-{job.number}").remove()
+    desk.keep(status=Status.DONE)
+
+
+def fail(desk: Desk, error: Refused) -> None:
+    """One comment with the cause, the next step, the log and the worktree that was kept."""
+    job = desk.job
+    path = desk.worktree(f"issue-{job.number}").path
+    output = error.output if isinstance(error, CommandFailed) else b""
+    text = texts.failed(job, str(error), str(path) if path.exists() else "", output)
+    desk.effects.say(f"failed-{job.trigger}-{job.attempt}", job.number, text)
+    _park(desk, str(error))
+
+
+def _park(desk: Desk, reason: str) -> None:
+    job = desk.job
+    desk.effects.again(f"stuck-{job.trigger}", lambda: desk.api.add_label(job.number, NEEDS_HUMAN))
+    desk.effects.again(f"unbusy-{job.trigger}", lambda: desk.api.remove_label(job.number, IN_PROGRESS))
+    desk.effects.show(STICKY, job.number, texts.parked(job, reason))
+    desk.keep(status=Status.PARKED, reason=reason)
+
+
+def cancelled(desk: Desk, reason: str) -> None:
+    """A person withdrew the wish: nothing is pushed, what was made is saved in the mirror."""
+    job = desk.job
+    tree = desk.worktree(f"issue-{job.number}")
+    if tree.path.exists():
+        tree.save(f"issue-{job.number}")
+        tree.remove()
+    desk.effects.again(f"unbusy-{job.trigger}", lambda: desk.api.remove_label(job.number, IN_PROGRESS))
+    desk.effects.show(STICKY, job.number, reason)
+    desk.keep(status=Status.DONE, reason=reason)
+
+
+PHASES: dict[str, Phase] = {
+    "claim": claim,
+    "prepare": prepare,
+    "run": run,
+    "commit": commit,
+    "push": push,
+    "open": open_pull,
+    "finish": finish,
+}

@@ -1,0 +1,87 @@
+"""One job from its phase to its end, with the one catch at the edge.
+
+Guaranteed: a job's trouble stays its own. What a person should know becomes one comment of the story; what
+passes by itself is tried again after 10 s·2ⁿ, at most 300 s, five times; after that the story says so and
+ends. A stop of the daemon leaves the record as it is: the next start goes on from the phase.
+"""
+
+from __future__ import annotations
+
+import types
+
+from structlog.contextvars import bound_contextvars
+
+from orchestrator import texts
+from orchestrator.errors import Missing, Refused, Retry, Stopped
+from orchestrator.git.run import GitError
+from orchestrator.github.transport import ApiError, Moved, Unknown
+from orchestrator.jobs import implement, merge, review
+from orchestrator.jobs.desk import Desk
+from orchestrator.log import get
+from orchestrator.model import Kind, Status
+
+STORIES: dict[Kind, types.ModuleType] = {Kind.IMPLEMENT: implement, Kind.REVIEW: review, Kind.MERGE: merge}
+FAILURES = 5
+BACK_OFF = 10.0
+BACK_OFF_MOST = 300.0
+
+
+def perform(desk: Desk) -> None:
+    """Run the job until it is done, parked, waits, or the daemon stops. Never raises."""
+    log = get()
+    with bound_contextvars(repo=desk.place.repo.name, item=desk.key.split("#", 1)[1]):
+        try:
+            log.info("job_started", phase=desk.job.phase or "start")
+            _tell(desk)
+            log.info("job_ended", status=desk.job.status.value, reason=desk.job.reason)
+        except Stopped as stopped:
+            log.info("job_stopped", reason=str(stopped))
+        except Exception as bug:
+            log.exception("job_broke")
+            _later(desk, Retry(f"{type(bug).__name__}: {bug}"))
+
+
+def _tell(desk: Desk) -> None:
+    """The story from where the record stands, with its own ways to end badly."""
+    story = STORIES[desk.job.kind]
+    try:
+        _phases(desk, story)
+    except Stopped as stopped:
+        if desk.halt.is_set():
+            raise
+        following = story.cancelled(desk, str(stopped))
+        if following:
+            _phases(desk, story, following)
+    except Refused as refused:
+        story.fail(desk, refused)
+    except (Retry, Unknown, Moved) as trouble:
+        _later(desk, trouble if isinstance(trouble, Retry) else Retry(str(trouble)))
+    except (ApiError, GitError, Missing) as error:
+        story.fail(desk, Refused(str(error)))
+
+
+def _phases(desk: Desk, story: types.ModuleType, phase: str = "") -> None:
+    following = phase or desk.job.phase or next(iter(story.PHASES))
+    while following:
+        desk.keep(status=Status.RUNNING, phase=following)
+        get().debug("phase", phase=following)
+        following = story.PHASES[following](desk) or ""
+        desk.keep(failures=0)
+
+
+def _later(desk: Desk, trouble: Retry) -> None:
+    """Wait and try the same phase again; after too many failures the story ends with a sentence."""
+    try:
+        job = desk.job
+        failures = job.failures if trouble.after is not None else job.failures + 1
+        if failures > FAILURES:
+            STORIES[job.kind].fail(desk, Refused(texts.gave_up(str(trouble))))
+            return
+        after = trouble.after if trouble.after is not None else min(BACK_OFF * 2 ** (failures - 1), BACK_OFF_MOST)
+        desk.keep(status=Status.WAITING, failures=failures, not_before=desk.clock.now() + after, reason=str(trouble))
+        get().warning("job_waits", reason=str(trouble), seconds=after)
+    except Stopped:
+        get().info("job_forgotten")
+    except (Refused, Retry, Unknown, ApiError, Moved) as error:
+        # Even saying so failed: parked without a comment, `status` shows it.
+        desk.keep(status=Status.PARKED, reason=f"{trouble}; and then {error}")

@@ -1,0 +1,128 @@
+"""A pull request's head gets one careful review.
+
+prepare → run → post. The head is fetched as `refs/pull/N/head` (it works for forks) and must be exactly the
+SHA that the job is for. The agent has reading tools only and answers under a schema.
+
+Guaranteed: one review for one head; an agent that fails or talks nonsense is never a clean review; a remark
+is put on a line only when the diff shows that line (GitHub refuses the whole review otherwise, without
+naming the offender), else it stands in the body; the event is always COMMENT.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator import texts
+from orchestrator.agents.base import Outcome, Role
+from orchestrator.agents.prompts import REVIEW_SCHEMA, review_prompt
+from orchestrator.errors import Refused, Retry
+from orchestrator.git.hunks import postable
+from orchestrator.github.transport import ApiError
+from orchestrator.jobs.desk import STICKY, Desk, Phase
+from orchestrator.model import Finding, Status
+
+REF_TRIES = 5
+REF_WAIT = 10.0  # seconds; GitHub's git server may lag behind its API
+
+
+def prepare(desk: Desk) -> str | None:
+    """The worktree shows exactly the head; nothing to do when it is no longer the head."""
+    job = desk.job
+    pull = desk.api.pull(job.number)
+    if not pull.open or pull.draft or pull.head_sha != job.trigger:
+        desk.keep(status=Status.DONE, reason="the head moved, or the PR was closed or made a draft")
+        return None
+    desk.keep(head=pull.head_sha, base_ref=pull.base_ref, started_at=desk.clock.now())
+    desk.effects.again(f"eyes-{pull.head_sha}", lambda: desk.api.react(job.number, "eyes"))
+    desk.progress()
+    fetch_pinned(desk, job.number, pull.head_sha, pull.base_ref)
+    base = desk.mirror.sha(f"refs/remotes/origin/{pull.base_ref}")
+    if base is None:
+        raise Refused(f"The base branch `{pull.base_ref}` does not exist any more.")
+    desk.keep(base=base)
+    desk.worktree(f"pr-review-{job.number}").create(pull.head_sha, None)
+    return "run"
+
+
+def fetch_pinned(desk: Desk, number: int, sha: str, base_ref: str) -> None:
+    """Fetch head and base; the head must be `sha`: another commit is never worked on. Retry when it lags."""
+    desk.mirror.ensure()
+    for attempt in range(REF_TRIES):
+        if attempt:
+            desk.wait(REF_WAIT)
+        desk.mirror.fetch(f"refs/heads/{base_ref}", f"refs/pull/{number}/head")
+        if desk.mirror.sha(f"refs/remotes/pull/{number}/head") == sha:
+            return
+    raise Retry(f"refs/pull/{number}/head does not show {sha} yet")
+
+
+def run(desk: Desk) -> str:
+    """The agent reads. A failure, or an answer that does not fit the schema, is said as such."""
+    job = desk.job
+    tree = desk.worktree(f"pr-review-{job.number}")
+    desk.progress()
+    tree.create(job.head, None)
+    pull = desk.api.pull(job.number)
+    diff = desk.mirror.diff(job.base, job.head).decode(errors="replace")
+    prompt = review_prompt(pull, job.base, diff)
+    result = desk.run_agent(Role.REVIEW, tree.path, prompt, f"pr-review-{job.number}", REVIEW_SCHEMA)
+    if result.outcome is not Outcome.DONE or result.data is None:
+        raise Refused(f"No review of {texts.short(job.head)}: {result.detail}")
+    desk.note(review=result.data)
+    return "post"
+
+
+def post(desk: Desk) -> None:
+    """One review on exactly this head, found before it is posted."""
+    job = desk.job
+    desk.check()
+    answer: dict[str, Any] = job.facts["review"]
+    findings = [Finding(f["path"], f["line"], f["severity"], f["text"]) for f in answer["findings"]]
+    hunks = postable(desk.mirror.diff(job.base, job.head))
+    on_line = [f for f in findings if f.line is not None and hunks.has(f.path, f.line)]
+    rest = [f for f in findings if f not in on_line]
+    body = texts.review_body(job, answer["verdict"], answer["summary"], rest)
+    comments = [{"path": f.path, "line": f.line, "side": "RIGHT", "body": texts.finding(f)} for f in on_line]
+
+    def make() -> int:
+        try:
+            return desk.api.review(job.number, job.head, body, comments)
+        except ApiError as error:
+            if error.status != 422 or not comments:
+                raise
+            # All or nothing, and the offender is not named: the remarks go into the body.
+            whole = texts.review_body(job, answer["verdict"], answer["summary"], findings)
+            return desk.api.review(job.number, job.head, whole, [])
+
+    desk.effects.once(f"review-{job.head}", make, lambda: _find(desk))
+    desk.effects.show(STICKY, job.number, texts.reviewed(job, answer["verdict"], len(findings)))
+    desk.worktree(f"pr-review-{job.number}").remove()
+    desk.keep(status=Status.DONE, summary=answer["summary"])
+
+
+def _find(desk: Desk) -> int | None:
+    mark = texts.mark(desk.job, f"review-{desk.job.head}")
+    for review in desk.api.reviews(desk.job.number):
+        by = (review.get("user") or {}).get("id")
+        if by == desk.place.me.id and str(review.get("body") or "").startswith(mark):
+            return int(review["id"])
+    return None
+
+
+def fail(desk: Desk, error: Refused) -> None:
+    """One comment; the head stays unreviewed until a person acts or pushes."""
+    job = desk.job
+    text = texts.failed(job, str(error), "")
+    desk.effects.say(f"failed-{job.trigger}-{job.attempt}", job.number, text)
+    desk.effects.show(STICKY, job.number, texts.parked(job, str(error)))
+    desk.worktree(f"pr-review-{job.number}").remove()
+    desk.keep(status=Status.PARKED, reason=str(error))
+
+
+def cancelled(desk: Desk, reason: str) -> None:
+    """A newer head makes this review pointless; the next poll begins the one for it."""
+    desk.worktree(f"pr-review-{desk.job.number}").remove()
+    desk.keep(status=Status.DONE, reason=reason)
+
+
+PHASES: dict[str, Phase] = {"prepare": prepare, "run": run, "post": post}

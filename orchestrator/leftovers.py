@@ -1,0 +1,74 @@
+"""Find and end what a run left behind: by session, by known descendants, and by the run id in the environment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterable
+
+import psutil
+
+RUN_ID = "ORCHESTRATOR_RUN_ID"
+
+_GRACE = 0.5  # seconds between SIGTERM and SIGKILL
+_LOOK_AGAIN = 0.02  # seconds; nothing tells us about the end of a process that is not our child
+
+
+def end(run_id: str, session: int, known: Iterable[psutil.Process]) -> int:
+    """Ask everything that is left to end, then kill until nothing is found; return how many processes there were."""
+    left = _living(run_id, session, known)
+    for process in left:
+        _send(process, signal.SIGTERM)
+    _wait(left, _GRACE)
+    return len({*left, *_kill(run_id, session, known)})
+
+
+def kill(run_id: str) -> int:
+    """Kill every process that carries `run_id`, until nothing is found; return how many processes there were."""
+    return len(_kill(run_id, None, ()))
+
+
+def _kill(run_id: str, session: int | None, known: Iterable[psutil.Process]) -> set[psutil.Process]:
+    killed: set[psutil.Process] = set()
+    while left := [process for process in _living(run_id, session, known) if _send(process, signal.SIGKILL)]:
+        killed.update(left)
+        _wait(left, _GRACE)
+    return killed
+
+
+def _living(run_id: str, session: int | None, known: Iterable[psutil.Process]) -> list[psutil.Process]:
+    found = set(known)
+    for parent in tuple(found):
+        with contextlib.suppress(psutil.Error):
+            found.update(parent.children(recursive=True))
+    for pid in psutil.pids():
+        with contextlib.suppress(psutil.Error, OSError):
+            process = psutil.Process(pid)
+            if os.getsid(pid) == session or process.environ().get(RUN_ID) == run_id:
+                found.add(process)
+    return [process for process in found if _runs(process)]
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it lives. A zombie does not; where a container's first process does not reap, it stays for ever."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> bool:
+    """Signal it; False when it is gone or not ours to signal. psutil checks that the pid still means this process."""
+    try:
+        process.send_signal(number)
+    except psutil.Error:
+        return False
+    return True
+
+
+def _wait(processes: list[psutil.Process], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while (left := [process for process in processes if _runs(process)]) and time.monotonic() < until:
+        psutil.wait_procs(left, timeout=_LOOK_AGAIN)

@@ -1,0 +1,126 @@
+"""Log lines on stderr: readable on a terminal, JSON otherwise.
+
+Guaranteed: known secrets leave as `[secret]`, control characters leave escaped (a title cannot forge a line
+or drive the terminal), and a sink that fails (closed, disk full) never stops the work: its line is lost.
+Left alone: a reader that holds the pipe open and does not read blocks the writer, as with every program.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TextIO
+from urllib.parse import quote
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from orchestrator.printable import printable
+
+SHORTEST_SECRET = 6  # redacting shorter values would blacken ordinary words
+
+
+def configure(
+    format: Literal["auto", "console", "json"] = "auto",
+    verbose: bool = False,
+    secrets: Iterable[str] = (),
+    stream: TextIO | None = None,
+) -> None:
+    """Set up logging for the whole process; may be called again. `verbose` shows debug lines."""
+    sink = stream or sys.stderr
+    readable = format == "console" or (format == "auto" and sink.isatty())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S" if readable else "iso", utc=not readable),
+            structlog.processors.format_exc_info,
+            _Cleaner(secrets),
+            _console(sink) if readable else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        logger_factory=lambda *_: _Sink(sink),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, _Library)]:
+        root.removeHandler(handler)
+    root.addHandler(_Library(logging.WARNING))
+
+
+def get(**bound: object) -> FilteringBoundLogger:
+    """A logger whose lines carry `bound`, usually repo, item and run."""
+    logger: FilteringBoundLogger = structlog.get_logger(**bound)
+    return logger
+
+
+def _console(sink: TextIO) -> Processor:
+    colors = sink.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+    return structlog.dev.ConsoleRenderer(
+        colors=colors, pad_event_to=0, pad_level=False, exception_formatter=structlog.dev.plain_traceback
+    )
+
+
+class _Cleaner:
+    """The processor that redacts and escapes every value of an event."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        known: set[str] = set()
+        for secret in secrets:
+            if len(secret) >= SHORTEST_SECRET:
+                # As git's Authorization header carries it, and as a URL would.
+                basic = base64.b64encode(f"x-access-token:{secret}".encode()).decode()
+                known |= {secret, basic, quote(secret, safe="")}
+        longest_first = sorted(known, key=len, reverse=True)
+        self._secrets = re.compile("|".join(map(re.escape, longest_first))) if known else None
+
+    def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return {self._text(k): self._clean(v, "\n\t" if k == "exception" else "") for k, v in event.items()}
+
+    def _clean(self, value: Any, keep: str = "") -> Any:
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        if isinstance(value, Mapping):
+            return {self._text(str(k)): self._clean(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [self._clean(v) for v in value]
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "backslashreplace")
+        return self._text(str(value), keep)
+
+    def _text(self, text: str, keep: str = "") -> str:
+        if self._secrets is not None:
+            text = self._secrets.sub("[secret]", text)
+        return printable(text, keep)
+
+
+class _Sink:
+    """Writes whole lines, one thread at a time."""
+
+    _lock = threading.Lock()
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        # OSError: the disk is full or the reader is gone; ValueError: the stream is closed.
+        try:
+            with self._lock:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _Library(logging.Handler):
+    """What libraries log through the standard library takes the same way out."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        get(library=record.name).warning(record.getMessage())

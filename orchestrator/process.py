@@ -1,0 +1,339 @@
+"""The one way to run a bounded child process.
+
+`run` starts a program, watches it, and returns when the program has ended *and* nothing that it started is left.
+
+Guaranteed
+- The child gets exactly the environment that the caller gives, plus `ORCHESTRATOR_RUN_ID`, and a session of its own.
+- Each limit is kept on the monotonic clock, which stands still while a Linux machine sleeps. Reaching one, or `stop`,
+  sends SIGTERM to the child's group; after `grace` seconds the child and its tree are killed.
+- The tree is ended after every run, also after a good one: agent command lines leave `nohup`, `setsid` and
+  double-forked children behind on exit 0. It is found in four ways, because killing the group is not enough: the
+  group, the session, the descendants as they were before the first signal, and every process whose environment
+  carries the run id. The search is repeated until it finds nothing.
+- The return waits for the child's exit, never for the end of its output: a background grandchild that holds a pipe
+  open delays nothing (cpython#74340). Output is drained while it comes, so neither side can block the other.
+- Until the tree is gone the dead child stays unreaped, so that its number cannot pass to a stranger while it is used
+  to signal (on macOS, where Python < 3.13 has no `waitid`, this last point does not hold).
+
+Known and left alone
+- A process that leaves the session, empties its own environment and whose parents are all gone before a signal is
+  out of sight, as is one that changed its user. Containing those is a sandbox's work. macOS hides the environment of
+  system binaries, so there the run id finds less.
+- A process in uninterruptible sleep is waited for as long as it takes: its working folder cannot be used anyway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from orchestrator import leftovers
+from orchestrator.clock import Stop
+from orchestrator.leftovers import RUN_ID
+from orchestrator.pipes import Lines, Waker
+
+MIB = 1024 * 1024
+
+_CHUNK = 64 * 1024
+_PIPE_MOST = MIB  # what an unprivileged Linux pipe can hold at most
+
+_INHERITED = (
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+)
+
+# A parent-death tie (PR_SET_PDEATHSIG, `bwrap --die-with-parent`) belongs to the thread that made the child, so every
+# child is made by one thread that lives as long as the daemon; a job's thread may end at any time.
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+
+
+class Cause(str, Enum):
+    """Why a run is over."""
+
+    EXITED = "exited"  # by itself
+    TOTAL = "total"  # the total time was up
+    STALLED = "stalled"  # it wrote nothing for too long
+    STOPPED = "stopped"  # the caller's `stop`
+    FLOODED = "flooded"  # it wrote too much
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds of awake time; `output` in bytes, both streams together. None: no such limit.
+
+    `stall` counts from the last byte on stdout (both streams where they are one); `first`, where given, replaces it
+    until the first byte. `grace` lies between SIGTERM and SIGKILL.
+    """
+
+    total: float
+    stall: float | None = None
+    first: float | None = None
+    grace: float = 3.0
+    output: int = 256 * MIB
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended. `code`: exit status, negative for a signal; `killed`: left-over processes that were ended."""
+
+    code: int
+    cause: Cause
+    seconds: float
+    killed: int
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    run_id: str,
+    output: Path,
+    errors: Path | None,
+    limits: Limits,
+    stop: Stop,
+    stdin: bytes = b"",
+    on_line: Callable[[bytes], None] | None = None,
+) -> Ended:
+    """Run `argv` to its end; block until it and its whole tree are gone.
+
+    stdout goes to the file `output`, stderr to `errors` or, when that is None, to `output` too. Each line of `output`
+    is also given to `on_line` without its newline, as it comes, in this thread; lines above 64 MiB are only kept in
+    the file. An exception of `on_line` ends the run and is raised here, as is an OSError of the files. A program that
+    cannot be started raises FileNotFoundError or PermissionError at once. With `stop` set already nothing is started.
+    Runs at the same time need different run ids: each ends everything that carries its own.
+    """
+    if stop.is_set():
+        return Ended(-signal.SIGTERM, Cause.STOPPED, 0.0, 0)
+    with contextlib.ExitStack() as open_files:
+        out = open_files.enter_context(_create(output))
+        err = None if errors is None else open_files.enter_context(_create(errors))
+        waker = open_files.enter_context(Waker())
+        child = _spawner.submit(
+            subprocess.Popen,
+            list(argv),
+            cwd=cwd,
+            env={**env, RUN_ID: run_id},
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if err is None else subprocess.PIPE,
+            start_new_session=True,
+            bufsize=0,
+        ).result()
+        return _Watch(child, run_id, limits, stop, waker).to_the_end(out, err, stdin, on_line)
+
+
+def shell(
+    command: str, *, cwd: Path, env: Mapping[str, str], run_id: str, output: Path, limits: Limits, stop: Stop
+) -> Ended:
+    """Run one line of the operator's settings by `/bin/sh -c`, without input, both streams in `output`."""
+    argv = ("/bin/sh", "-c", command)
+    return run(argv, cwd=cwd, env=env, run_id=run_id, output=output, errors=None, limits=limits, stop=stop)
+
+
+def sweep(run_id: str) -> int:
+    """Kill every process whose environment carries this run id; return how many there were.
+
+    For the start after the daemon itself was killed: nobody is left then who knows the run's child.
+    """
+    return leftovers.kill(run_id)
+
+
+def clean_env(environ: Mapping[str, str], /, *extra_names: str, **fixed: str) -> dict[str, str]:
+    """The environment for a child: the few inherited names, `extra_names` where set, and `fixed`.
+
+    An allow-list, so that no token and no `GIT_*` variable reaches a child because nobody thought of it.
+    """
+    kept = {name: environ[name] for name in (*_INHERITED, *extra_names) if name in environ}
+    return {**kept, "TERM": "dumb", **fixed}
+
+
+class _Watch:
+    """One started child under its limits: a selector loop in the caller's thread, and a thread that awaits the exit."""
+
+    def __init__(self, child: subprocess.Popen[bytes], run_id: str, limits: Limits, stop: Stop, waker: Waker) -> None:
+        self._child = child
+        self._run_id = run_id
+        self._limits = limits
+        self._stop = stop
+        self._waker = waker
+        self._began = time.monotonic()
+        self._heard: float | None = None
+        self._taken = 0
+        self._exited = threading.Event()
+        self._waiter = threading.Thread(target=self._await_exit, name=f"wait-{child.pid}", daemon=True)
+        self._descendants: list[psutil.Process] = []
+        self._selector = selectors.DefaultSelector()
+        self._over = False
+
+    def to_the_end(
+        self, out: IO[bytes], err: IO[bytes] | None, stdin: bytes, on_line: Callable[[bytes], None] | None
+    ) -> Ended:
+        self._waiter.start()
+        forget = self._stop.listen(self._waker.wake)
+        lines = Lines(on_line) if on_line else None
+        try:
+            self._connect(out, err, stdin, lines)
+            cause = self._until_exit()
+            killed = self._end()
+            self._drain()
+            if lines:
+                lines.close()
+            return Ended(self._child.wait(), cause, time.monotonic() - self._began, killed)
+        finally:
+            forget()
+            self._end()
+            self._close()
+
+    def _connect(self, out: IO[bytes], err: IO[bytes] | None, stdin: bytes, lines: Lines | None) -> None:
+        self._selector.register(self._waker.reader, selectors.EVENT_READ, self._waker.drain)
+        if self._child.stdout:
+            self._read_from(self._child.stdout, _Sink(out, lines, is_sign_of_life=True))
+        if self._child.stderr and err:
+            self._read_from(self._child.stderr, _Sink(err, None, is_sign_of_life=False))
+        if self._child.stdin:
+            self._write_to(self._child.stdin, memoryview(stdin))
+
+    def _await_exit(self) -> None:
+        """Block until the child is dead, without reaping it where the system can do that."""
+        if hasattr(os, "waitid"):
+            os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._child.wait()
+        self._exited.set()
+        self._waker.wake()
+
+    def _until_exit(self) -> Cause:
+        cause: Cause | None = None
+        kill_at = math.inf
+        while not self._exited.is_set():
+            now = time.monotonic()
+            if cause is None:
+                cause = self._reached(now)
+                if cause:
+                    self._signal_tree(signal.SIGTERM)
+                    kill_at = now + self._limits.grace
+            elif now >= kill_at:
+                self._signal_tree(signal.SIGKILL)
+                kill_at = math.inf
+            due = kill_at if cause else min(self._began + self._limits.total, self._silence_ends())
+            for key, _ in self._selector.select(None if due == math.inf else max(0.0, due - now)):
+                key.data()
+        return cause or Cause.EXITED
+
+    def _reached(self, now: float) -> Cause | None:
+        if self._stop.is_set():
+            return Cause.STOPPED
+        if self._taken > self._limits.output:
+            return Cause.FLOODED
+        if now >= self._began + self._limits.total:
+            return Cause.TOTAL
+        return Cause.STALLED if now >= self._silence_ends() else None
+
+    def _silence_ends(self) -> float:
+        if self._heard is None and self._limits.first is not None:
+            return self._began + self._limits.first
+        return math.inf if self._limits.stall is None else (self._heard or self._began) + self._limits.stall
+
+    def _signal_tree(self, number: signal.Signals) -> None:
+        """Signal the group; remember the descendants first, for afterwards they have other parents."""
+        with contextlib.suppress(psutil.Error):
+            self._descendants += psutil.Process(self._child.pid).children(recursive=True)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._child.pid, number)
+
+    def _end(self) -> int:
+        """See to it that child and tree are gone, and reap; the second call does nothing."""
+        if self._over:
+            return 0
+        if not self._exited.is_set():
+            self._signal_tree(signal.SIGKILL)
+        self._waiter.join()
+        ended = leftovers.end(self._run_id, self._child.pid, self._descendants)
+        self._child.wait()
+        self._over = True
+        return ended
+
+    def _read_from(self, pipe: IO[bytes], sink: _Sink) -> None:
+        def take() -> int:
+            try:
+                chunk = os.read(pipe.fileno(), _CHUNK)
+            except BlockingIOError:
+                return 0
+            if not chunk:
+                self._selector.unregister(pipe)
+                return 0
+            if sink.is_sign_of_life:
+                self._heard = time.monotonic()
+            sink.put(chunk[: max(0, self._limits.output - self._taken)])
+            self._taken += len(chunk)
+            return len(chunk)
+
+        os.set_blocking(pipe.fileno(), False)
+        self._selector.register(pipe, selectors.EVENT_READ, take)
+
+    def _write_to(self, pipe: IO[bytes], rest: memoryview) -> None:
+        def give() -> int:
+            nonlocal rest
+            try:
+                rest = rest[os.write(pipe.fileno(), rest[:_CHUNK]) :]
+            except BlockingIOError:
+                return 0
+            except BrokenPipeError:  # a child need not read what it was told
+                rest = rest[:0]
+            if not rest:
+                self._selector.unregister(pipe)
+                pipe.close()
+            return 0
+
+        os.set_blocking(pipe.fileno(), False)
+        self._selector.register(pipe, selectors.EVENT_WRITE, give)
+
+    def _drain(self) -> None:
+        """Take what the dead left in the pipes; bounded, for somebody out of sight may still be writing."""
+        for key in list(self._selector.get_map().values()):
+            if key.events & selectors.EVENT_READ:
+                taken, step = 0, key.data()
+                while step and taken < _PIPE_MOST:
+                    taken, step = taken + step, key.data()
+
+    def _close(self) -> None:
+        self._selector.close()
+        for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
+            if pipe:
+                pipe.close()
+
+
+@dataclass(frozen=True)
+class _Sink:
+    """Where a stream goes."""
+
+    file: IO[bytes]
+    lines: Lines | None
+    is_sign_of_life: bool
+
+    def put(self, chunk: bytes) -> None:
+        self.file.write(chunk)
+        self.file.flush()  # somebody may be following the log
+        if self.lines:
+            self.lines.feed(chunk)
+
+
+def _create(path: Path) -> IO[bytes]:
+    """An empty file that only this user may read: a run's output can quote anything."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))

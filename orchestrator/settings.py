@@ -1,0 +1,318 @@
+"""Every setting: name, type, bounds, default and one sentence.
+
+The environment wins over `.env`. What is wrong is told at once and together, one sentence per line, as
+`Misconfigured`; no value of a secret appears in a message or a repr.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from orchestrator import envfile
+from orchestrator.errors import Misconfigured, Missing
+from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN
+
+_OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_]|-(?=[A-Za-z0-9_])){0,38}")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_BRANCH = re.compile(r"(?!-)[^\x00-\x20\x7f~^:?*\[\\]+")
+_LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
+
+
+def _commands(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        found = json.loads(value)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(isinstance(c, str) and c.strip() and "\0" not in c for c in found):
+        raise ValueError('must be a JSON array of non-empty strings, for example ["make test"]')
+    return tuple(found)
+
+
+def _path(value: object) -> object:
+    if not str(value).strip() or "\0" in str(value):
+        raise ValueError("must name a path")
+    return Path(str(value)).expanduser().absolute()
+
+
+Commands = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_commands)]
+AbsolutePath = Annotated[Path, BeforeValidator(_path)]
+_DAY = 86400.0
+
+
+class Settings(BaseSettings):
+    """The checked settings. Paths are absolute, times are seconds; use `load`, which explains what is wrong."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore", frozen=True, hide_input_in_errors=True, validate_default=True, allow_inf_nan=False
+    )
+
+    github_repo: str = Field(description="The repository to watch as `owner/name`, or several separated by commas.")
+    github_token: SecretStr = Field(
+        SecretStr(""),
+        description="The token the daemon works with; empty: the answer of `gh auth token`. The agent never sees it.",
+    )
+    github_api_url: str = Field(
+        "https://api.github.com",
+        description="GitHub's REST API; for GitHub Enterprise Server `https://HOST/api/v3`.",
+    )
+    poll_interval: float = Field(60, ge=0.01, le=_DAY, description="Seconds between two polls; fractions are allowed.")
+    worktree_base: AbsolutePath = Field(
+        Path("worktrees"), description="The folder for worktrees and for the daemon's own bare clones."
+    )
+    base_branch: str = Field(
+        "", description="The branch that work starts from and goes back to; empty: the repository's default branch."
+    )
+    ready_label: str = Field("ready", description="The label that asks for an issue to be implemented.")
+    max_concurrent: int = Field(2, ge=1, le=64, description="How many agents may run at a time; merges do not count.")
+    state_file: AbsolutePath = Field(
+        Path(".orchestrator-state.json"), description="The daemon's memory, one JSON file."
+    )
+    setup_commands: Commands = Field(
+        (), description="Commands that prepare a new worktree before the agent starts, as a JSON array."
+    )
+    max_turns: int = Field(50, ge=1, le=10_000, description="The most turns one agent run may take.")
+    auto_merge_enabled: bool = Field(True, description="Whether the merge command is obeyed at all.")
+    merge_comment_trigger: str = Field(
+        "/merge", description="The comment that asks for a merge: a line that holds this and nothing else."
+    )
+    pre_merge_commands: Commands = Field(
+        (), description="Commands that must exit with 0 on the merge result before it lands, as a JSON array."
+    )
+    claude_command: str = Field("claude", description="How to call Claude Code; may hold arguments.")
+    review_prs: Literal["all", "label", "off"] = Field(
+        "all", description="Which pull requests are reviewed: all, those with `REVIEW_LABEL`, or none."
+    )
+    review_label: str = Field("review", description="The label that asks for a review when `REVIEW_PRS=label`.")
+    review_debounce: float = Field(
+        60, ge=0, le=_DAY, description="Seconds a pull request's head must rest before it is reviewed."
+    )
+    ci_settle: float = Field(
+        60, ge=0, le=_DAY, description='Seconds between the two readings that make "there is no CI" true.'
+    )
+    ci_timeout: float = Field(3600, ge=0, le=7 * _DAY, description="Seconds a merge waits for checks to finish.")
+    command_timeout: float = Field(
+        600, ge=0.01, le=_DAY, description="Seconds each setup or pre-merge command may take."
+    )
+    run_timeout: float = Field(3600, ge=0.01, le=_DAY, description="Seconds one agent run may take in all.")
+    stall_timeout: float = Field(
+        600, ge=0.01, le=_DAY, description="Seconds an agent may go without an event before it is ended."
+    )
+    run_budget_usd: float = Field(5, ge=0.01, le=10_000, description="The most one agent run may cost, in US dollars.")
+    sandbox: Literal["auto", "off"] = Field(
+        "auto",
+        description="No file-system sandbox is built in yet: `auto` equals `off`, and the agent can read and write "
+        "whatever the daemon's account can.",
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="How log lines look; auto: readable on a terminal, JSON otherwise."
+    )
+    anthropic_api_key: SecretStr = Field(
+        SecretStr(""), description="Handed to the agent only; empty: the login that Claude Code has stored."
+    )
+    claude_code_oauth_token: SecretStr = Field(
+        SecretStr(""), description="Handed to the agent only: a subscription's token from `claude setup-token`."
+    )
+
+    @property
+    def repos(self) -> tuple[str, ...]:
+        """The watched repositories, each `owner/name`, in the order given."""
+        return tuple(self.github_repo.split(","))
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The secret values that are set; none of them may reach a log."""
+        return tuple(v.get_secret_value() for _, v in self if isinstance(v, SecretStr) and v.get_secret_value())
+
+    @field_validator("github_repo")
+    @classmethod
+    def _repos_are_names(cls, value: str) -> str:
+        names = [name.strip() for name in value.split(",")]
+        for name in names:
+            owner, _, rest = name.partition("/")
+            if (
+                not _OWNER.fullmatch(owner)
+                or not _NAME.fullmatch(rest)
+                or rest in (".", "..")
+                or rest.lower().endswith(".git")
+            ):
+                raise ValueError(f"must be owner/name, or several separated by commas; {name!r} is not{_hint(name)}")
+        twice = sorted({n for n in names if [m.lower() for m in names].count(n.lower()) > 1})
+        if twice:
+            raise ValueError(f"names a repository twice: {', '.join(twice)}")
+        return ",".join(names)
+
+    @field_validator("github_token", "anthropic_api_key", "claude_code_oauth_token")
+    @classmethod
+    def _secrets_are_one_word(cls, value: SecretStr) -> SecretStr:
+        word = value.get_secret_value().strip()
+        if not word.isascii() or not word.isprintable() or " " in word:
+            raise ValueError("holds a space or a character that no token has; paste it again")
+        return SecretStr(word)
+
+    @field_validator("github_api_url")
+    @classmethod
+    def _url_is_safe(cls, value: str) -> str:
+        parts = urlsplit(value.strip())
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError(f"must be an address like https://api.github.com, not {value!r}")
+        if parts.username or parts.password:
+            raise ValueError("must not hold a name or password; the token belongs into GITHUB_TOKEN")
+        if parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname):
+            raise ValueError("must begin with https://, or the token would travel in the open")
+        return value.strip().rstrip("/")
+
+    @field_validator("ready_label", "review_label")
+    @classmethod
+    def _labels_can_be_searched(cls, value: str) -> str:
+        if not value.strip() or len(value) > 50 or "," in value or not value.isprintable():
+            raise ValueError("must be a label's name: 1 to 50 characters without a comma")
+        if value.strip().lower() in (IN_PROGRESS, NEEDS_HUMAN):
+            raise ValueError(f"must not be {value.strip()}, which the daemon sets itself")
+        return value.strip()
+
+    @field_validator("merge_comment_trigger")
+    @classmethod
+    def _trigger_is_a_line(cls, value: str) -> str:
+        if not value.strip() or not value.strip().isprintable():
+            raise ValueError("must be one non-empty line, for example /merge")
+        return value.strip()
+
+    @field_validator("base_branch")
+    @classmethod
+    def _branch_is_a_name(cls, value: str) -> str:
+        if value and (not _BRANCH.fullmatch(value) or ".." in value or value.startswith("refs/")):
+            raise ValueError(f"must be a branch's name such as main, not {value!r}")
+        return value
+
+    @field_validator("claude_command")
+    @classmethod
+    def _command_has_words(cls, value: str) -> str:
+        try:
+            words = shlex.split(value)
+        except ValueError:
+            words = []
+        if not words:
+            raise ValueError(f"must be a command such as claude, not {value!r}")
+        return value
+
+
+def load(env_file: Path = Path(".env")) -> Settings:
+    """Read the environment and `env_file`. Misconfigured: every problem, one sentence per line."""
+    problems = list(envfile.problems(env_file, [name.upper() for name in Settings.model_fields]))
+    # It would tell of an unreadable line a second time, in other words.
+    logging.getLogger("dotenv").addHandler(logging.NullHandler())
+    try:
+        settings = Settings(_env_file=env_file)  # type: ignore[call-arg]  # a word of pydantic-settings, not a field
+    except ValidationError as error:
+        given = {**envfile.values(env_file), **{k.upper(): v for k, v in os.environ.items()}}
+        for found in error.errors(include_input=False, include_url=False):
+            own = str(found.get("ctx", {}).get("error", ""))
+            problems.append(_sentence(str(found["loc"][0]), found["type"], own, given))
+    if problems:
+        raise Misconfigured("\n".join(problems))
+    return settings
+
+
+def github_token(settings: Settings) -> str:
+    """The token to work with: GITHUB_TOKEN, else what `gh` has stored. Missing: neither is there."""
+    if settings.github_token.get_secret_value():
+        return settings.github_token.get_secret_value()
+    host = _host(settings.github_api_url)
+    wanted = "Set GITHUB_TOKEN in .env or the environment"
+    program = shutil.which("gh")
+    if program is None:
+        raise Missing(f"There is no GitHub token, and `gh` is not installed. {wanted}.")
+    try:
+        done = subprocess.run(
+            [program, "auth", "token", "--hostname", host], stdin=subprocess.DEVNULL, capture_output=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        raise Missing(f"There is no GitHub token, and `gh auth token` gave no answer. {wanted}.") from None
+    word = done.stdout.decode("utf-8", "replace").strip()
+    if done.returncode != 0 or not word or not word.isascii() or not word.isprintable() or " " in word:
+        raise Missing(f"There is no GitHub token. {wanted}, or log in with `gh auth login --hostname {host}`.")
+    return word
+
+
+def agent_environ(settings: Settings) -> dict[str, str]:
+    """The environment to start agents from: our own with the agent's keys and without the daemon's token."""
+    environ = {k: v for k, v in os.environ.items() if k.upper() != "GITHUB_TOKEN"}
+    for name in ("anthropic_api_key", "claude_code_oauth_token"):
+        if secret := getattr(settings, name).get_secret_value():
+            environ[name.upper()] = secret
+    return environ
+
+
+def table() -> str:
+    """The settings as a Markdown table, as the README shows them."""
+    rows = ["| setting | default | what it is |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        default = _default(field)
+        rows.append(f"| `{name.upper()}` | {f'`{default}`' if default else ''} | {field.description} |")
+    return "\n".join(rows)
+
+
+def example() -> str:
+    """The text of `.env.example`: each setting with its sentence and its default."""
+    blocks = ["# Copy to .env and set GITHUB_REPO; everything else may stay as it is or go.\n"]
+    for name, field in Settings.model_fields.items():
+        sentence = textwrap.fill(field.description or "", 100, initial_indent="# ", subsequent_indent="# ")
+        blocks.append(f"{sentence}\n{name.upper()}={'owner/name' if field.is_required() else _default(field)}\n")
+    return "\n".join(blocks)
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.default
+    if field.is_required() or isinstance(value, SecretStr):
+        return ""
+    if isinstance(value, (bool, tuple)):
+        return json.dumps(value)
+    return f"./{value}" if isinstance(value, Path) else str(value)
+
+
+def _hint(name: str) -> str:
+    found = re.fullmatch(r"(?:https?://|ssh://git@|git@)[^/:]+[/:]([^/]+/[^/]+?)(?:\.git)?/?", name)
+    return f" (did you mean {found[1]}?)" if found else ""
+
+
+def _host(api_url: str) -> str:
+    """The host that `gh` knows an API by: api.github.com is github.com, api.TENANT.ghe.com is TENANT.ghe.com."""
+    host = urlsplit(api_url).hostname or ""
+    return host.removeprefix("api.") if host == "api.github.com" or host.endswith(".ghe.com") else host
+
+
+def _sentence(name: str, kind: str, own: str, given: Mapping[str, str]) -> str:
+    key = name.upper()
+    field = Settings.model_fields[name]
+    if kind == "missing":
+        return f"{key} is not set: name the repository to watch as owner/name, in .env or in the environment."
+    if own:
+        return f"{key} {own}."
+    return f"{key} must be {_expected(field)}, not {given.get(key, '')!r}."
+
+
+def _expected(field: FieldInfo) -> str:
+    kind: Any = field.annotation
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    if kind is bool:
+        return "true or false"
+    low, high = (next(f"{getattr(m, a):g}" for m in field.metadata if hasattr(m, a)) for a in ("ge", "le"))
+    return f"{'a whole number' if kind is int else 'a number'} from {low} to {high}"

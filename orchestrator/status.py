@@ -1,0 +1,163 @@
+"""What `orchestrator status` shows, as text and as JSON. Pure: the saved state and the time come from the caller."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+from enum import Enum
+from typing import Any
+
+from orchestrator.model import Job, Status
+from orchestrator.printable import printable
+from orchestrator.state import Saved
+
+VERSION = 1  # of the JSON document; fields are only ever added
+_DAY = 86400.0
+
+
+class Group(str, Enum):
+    """Where an item is listed. `NEEDS_YOU` waits for a person, `WAITING` goes on by itself."""
+
+    NEEDS_YOU = "needs_you"
+    RUNNING = "running"
+    WAITING = "waiting"
+    DONE = "done"
+
+
+def group(job: Job, daemon_lives: bool) -> Group:
+    """A job that nobody holds any more is not running, whatever its record says."""
+    if job.status is Status.PARKED:
+        return Group.NEEDS_YOU
+    if job.status is Status.DONE:
+        return Group.DONE
+    return Group.RUNNING if job.status is Status.RUNNING and daemon_lives else Group.WAITING
+
+
+def document(saved: Saved, now: float) -> dict[str, Any]:
+    """The JSON form: `{version, generated_at, daemon, counts, cost_usd, items}`, times in seconds since 1970."""
+    lives = saved.holder is not None
+    items = [_item(job, lives, now) for job in _sorted(saved.jobs)]
+    return {
+        "version": VERSION,
+        "generated_at": now,
+        "daemon": {
+            "running": lives,
+            "pid": saved.holder.pid if saved.holder else None,
+            "since": saved.holder.since if saved.holder else None,
+            "polled_at": saved.polled_at,
+        },
+        "counts": {g.value: sum(1 for item in items if item["group"] == g.value) for g in Group},
+        "cost_usd": round(sum(job.cost_usd for job in saved.jobs), 6),
+        "items": items,
+    }
+
+
+def text(saved: Saved, now: float, width: int = 80) -> str:
+    """The form for a person: what needs one first. Done items of the last 24 hours only."""
+    lives = saved.holder is not None
+    one_repo = len({job.repo for job in saved.jobs}) == 1
+    blocks = []
+    for place in Group:
+        jobs = [j for j in _sorted(saved.jobs) if group(j, lives) is place]
+        if place is Group.DONE:
+            jobs = [j for j in jobs if j.updated_at >= now - _DAY]
+        if jobs:
+            rows = [_row(job, lives, now, one_repo) for job in jobs]
+            widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+            lines = [f"{place.value.replace('_', ' ')} ({len(jobs)})"]
+            for job, row in zip(jobs, rows, strict=True):
+                lines.append(("  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True))).rstrip())
+                lines += _details(job, lives, now, width)
+            blocks.append("\n".join(lines))
+    if not blocks:
+        blocks.append("Nothing to show: no item was worked on in the last 24 hours.")
+    return "\n\n".join([*blocks, _footer(saved, now)])
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units: `45 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if hours == 0:
+        return f"{minutes} min"
+    if days == 0:
+        return f"{hours} h {minutes % 60} min" if minutes % 60 else f"{hours} h"
+    return f"{days} d {hours % 24} h" if hours % 24 else f"{days} d"
+
+
+def _sorted(jobs: Iterable[Job]) -> list[Job]:
+    return sorted(jobs, key=lambda job: (job.repo, job.number, job.kind.value))
+
+
+def _elapsed(job: Job, lives: bool, now: float) -> float:
+    if not job.started_at:
+        return 0.0
+    return max(0.0, (now if group(job, lives) is Group.RUNNING else job.updated_at) - job.started_at)
+
+
+def _reason(job: Job, lives: bool, now: float) -> str:
+    if job.status is Status.RUNNING and not lives:
+        return "cut off; the daemon goes on with it at its next start"
+    if job.status is Status.WAITING:
+        again = f"again in {duration(job.not_before - now)}" if job.not_before > now else "again at the next poll"
+        return f"{again}: {job.reason}" if job.reason else again
+    return job.reason
+
+
+def _item(job: Job, lives: bool, now: float) -> dict[str, Any]:
+    return {
+        "key": job.key,
+        "repo": job.repo,
+        "number": job.number,
+        "kind": job.kind.value,
+        "group": group(job, lives).value,
+        "status": job.status.value,
+        "phase": job.phase,
+        "title": job.title,
+        "asked_by": job.asked_by,
+        "reason": _reason(job, lives, now),
+        "attempt": job.attempt,
+        "elapsed_seconds": round(_elapsed(job, lives, now), 1),
+        "agent_seconds": round(job.seconds, 1),
+        "turns": job.turns,
+        "cost_usd": job.cost_usd,
+        "pr": job.pr,
+        "branch": job.branch,
+        "head": job.head,
+        "merge_sha": job.merge_sha,
+        "session_id": job.session_id,
+        "run_id": job.run_id,
+        "log": job.log,
+        "not_before": job.not_before,
+        "started_at": job.started_at,
+        "updated_at": job.updated_at,
+    }
+
+
+def _row(job: Job, lives: bool, now: float, one_repo: bool) -> tuple[str, ...]:
+    return (
+        f"#{job.number}" if one_repo else f"{job.repo}#{job.number}",
+        job.kind.value,
+        printable(job.phase) or "-",
+        duration(_elapsed(job, lives, now)),
+        f"attempt {job.attempt}",
+        f"${job.cost_usd:.2f}",
+        f"PR #{job.pr}" if job.pr else "",
+    )
+
+
+def _details(job: Job, lives: bool, now: float, width: int) -> list[str]:
+    lines = []
+    for words in (job.title, _reason(job, lives, now)):
+        lines += textwrap.wrap(printable(words), width, initial_indent="      ", subsequent_indent="      ")
+    return lines
+
+
+def _footer(saved: Saved, now: float) -> str:
+    polled = f"last poll {duration(now - saved.polled_at)} ago" if saved.polled_at else "no poll yet"
+    spent = f"spent ${sum(job.cost_usd for job in saved.jobs):.2f}"
+    if saved.holder is None:
+        return f"daemon not running, {polled}, {spent}; start it with `orchestrator run`"
+    return f"daemon pid {saved.holder.pid}, up {duration(now - saved.holder.since)}, {polled}, {spent}"

@@ -1,0 +1,318 @@
+"""Every sentence that a person reads on GitHub: what happened, on which SHA, what to do next.
+
+Pure functions. Each comment of ours begins with a hidden marker by which it is found again; the marker
+counts only together with the author's id. Text that came from elsewhere passes through `quoting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.model import Comment, Finding, Job, Kind
+from orchestrator.quoting import cap, fence, inert, plain, tail
+
+MARK = "<!-- orchestrator:"
+
+WITHDRAWN = "The issue was closed or its label was taken off; the run was stopped and nothing was pushed."
+DRAFT = "The PR is a draft. Mark it ready for review and comment the command again."
+CLOSED = "The PR is closed. Reopen it and comment the command again."
+EDITED = "The comment was edited, so it does not count. Please post the command in a new comment."
+NO_COMMITS = "The repository has no commits yet. Push a first commit, then label the issue again."
+TOO_LATE = "Too late: the merge had been asked of GitHub before this was read."
+CLEARED = "Cleared by `orchestrator clear`."
+
+
+def short(sha: str) -> str:
+    """A SHA as people read it."""
+    return f"`{sha[:10]}`"
+
+
+def marked(job: Job, key: str, text: str) -> str:
+    """The comment as it is posted: marker first, within GitHub's limits."""
+    return f"{mark(job, key)}\n{cap(text)}"
+
+
+def mark(job: Job, key: str) -> str:
+    return f"{MARK}{job.key}:{key} -->"
+
+
+def is_ours(comment: Comment, own_id: int) -> bool:
+    """Written by this daemon: our account and a marker (the account may also be its owner's)."""
+    return comment.author is not None and comment.author.id == own_id and comment.body.startswith(MARK)
+
+
+def spent(job: Job) -> str:
+    """Turns, minutes and dollars in a few words."""
+    return f"{job.turns} turns, {job.seconds / 60:.1f} min, ${job.cost_usd:.2f}"
+
+
+_STEPS = {
+    Kind.IMPLEMENT: {
+        "claim": "seen",
+        "prepare": "preparing a worktree",
+        "run": "the agent works",
+        "commit": "collecting the changes",
+        "push": "pushing",
+        "open": "opening the pull request",
+    },
+    Kind.REVIEW: {"prepare": "fetching the head", "run": "the agent reads", "post": "posting the review"},
+    Kind.MERGE: {},
+}
+
+
+def progress(job: Job) -> str:
+    """The one sticky comment while a job is under way."""
+    what = "Working on this issue" if job.kind is Kind.IMPLEMENT else f"Reviewing {short(job.head)}"
+    step = _STEPS[job.kind].get(job.phase, job.phase)
+    lines = [f"**{what}**: {step} (attempt {job.attempt})."]
+    if job.branch:
+        lines.append(f"Branch `{job.branch}`.")
+    if job.kind is Kind.IMPLEMENT:
+        lines.append("To cancel, close the issue or take the label `in-progress` off.")
+    return "\n".join(lines)
+
+
+def implemented(job: Job) -> str:
+    return f"Done: #{job.pr} was opened from `{job.branch}` at {short(job.head)} ({spent(job)})."
+
+
+def not_allowed_to_label(login: str, label: str) -> str:
+    return (
+        f"@{login} put `{label}` on, but has no write permission here, so nothing was started. "
+        f"Somebody with write permission can take the label off and put it on again."
+    )
+
+
+def pull_title(title: str) -> str:
+    one_line = " ".join(plain(title).split())
+    return one_line[:240] or "Untitled change"
+
+
+def pull_body(job: Job, summary: str, checked: Sequence[str]) -> str:
+    checks = (
+        "Set-up commands that passed in the worktree: " + ", ".join(f"`{c}`" for c in checked) + "."
+        if checked
+        else "No set-up command is configured; what the agent ran itself is in its report above."
+    )
+    return cap(
+        f"Closes #{job.number}\n\n### What was done\n\n{inert(plain(summary))}\n\n"
+        f"### How it was checked\n\n{checks}\n\n"
+        f"### Cost\n\n{spent(job)}, attempt {job.attempt}.\n\n"
+        "<details><summary>Commands</summary>\n\n"
+        f"- a comment with the line `/merge` checks and merges this pull request\n"
+        f"- the label `ready` on #{job.number} asks for another attempt\n\n</details>\n"
+    )
+
+
+def no_change(job: Job, explanation: str) -> str:
+    said = inert(plain(explanation)) or "(it gave no explanation)"
+    return (
+        f"The agent changed nothing, so there is no pull request ({spent(job)}). Its own explanation:\n\n{said}\n\n"
+        "Next: make the issue clearer and label it `ready` again, or close it."
+    )
+
+
+def failed(job: Job, what: str, worktree: str, output: bytes = b"") -> str:
+    """The one comment after a failure: cause first, next step, log and worktree."""
+    again = {
+        Kind.IMPLEMENT: "label the issue `ready` again",
+        Kind.REVIEW: f"run `orchestrator retry {job.number}` or push a new commit",
+        Kind.MERGE: "comment the command again",
+    }[job.kind]
+    lines = [what]
+    if output.strip():
+        lines.append(f"The end of the output:\n\n{fence(plain(tail(output)))}")
+    lines.append(f"Next: {again} to try again.")
+    if job.log:
+        lines.append(f"On the daemon's machine: `orchestrator logs {job.number}` (log `{job.log}`).")
+    if worktree:
+        lines.append(f"The worktree was kept: `{worktree}`.")
+    return "\n\n".join(lines)
+
+
+def parked(job: Job, what: str) -> str:
+    """The sticky comment of a job that only a person wakes."""
+    return f"**Needs a person**: {what} ({spent(job)})"
+
+
+def command_failed(command: str, number: int, total: int, code: int) -> str:
+    how = f"ended with exit status {code}" if code >= 0 else f"was ended by signal {-code}"
+    return f"Command {number} of {total}, `{inert(command)}`, {how}."
+
+
+def command_late(command: str, number: int, total: int, seconds: float) -> str:
+    return (
+        f"Command {number} of {total}, `{inert(command)}`, timed out after {seconds:g} s (`COMMAND_TIMEOUT`) and was "
+        "ended with everything that it had started."
+    )
+
+
+# Reviews
+
+
+def review_body(job: Job, verdict: str, summary: str, rest: Sequence[Finding]) -> str:
+    """The review's own text; `rest`: findings that no line of the diff can carry."""
+    word = {"approve": "looks good", "comment": "has remarks", "request_changes": "asks for changes"}[verdict]
+    lines = [f"**This review {word}** (head {short(job.head)}, {spent(job)}).", inert(plain(summary))]
+    if rest:
+        lines.append("Findings outside of the diff's lines:")
+        lines.append("\n".join(f"- `{inert(f.path)}`{_line(f)} ({f.severity}): {inert(plain(f.text))}" for f in rest))
+    lines.append("An automated opinion: it neither approves nor blocks.")
+    return marked(job, f"review-{job.head}", "\n\n".join(lines))
+
+
+def _line(finding: Finding) -> str:
+    return f" line {finding.line}" if finding.line else ""
+
+
+def finding(found: Finding) -> str:
+    return cap(f"**{found.severity}**: {inert(plain(found.text))}")
+
+
+def reviewed(job: Job, verdict: str, findings: int) -> str:
+    return f"Reviewed {short(job.head)}: {verdict.replace('_', ' ')}, {findings} findings ({spent(job)})."
+
+
+def superseded(old: str, new: str) -> str:
+    return f"The head moved from {short(old)} to {short(new)}; the review of the old one was stopped."
+
+
+# Merges
+
+
+def merging(job: Job, step: str) -> str:
+    """The status comment of a merge attempt."""
+    return f"**Merging {short(job.head)} into `{job.base_ref}`** for @{job.asked_by}: {step}."
+
+
+def testing(base: str, commands: int) -> str:
+    what = f"{commands} pre-merge commands run" if commands else "built"
+    return f"the merge with base {short(base)} is {what}" if not commands else f"{what} on the merge with {short(base)}"
+
+
+def waiting_for_checks(names: Sequence[str]) -> str:
+    return "waiting for checks: " + (", ".join(f"`{inert(n)}`" for n in names) if names else "none reported yet")
+
+
+def merged(job: Job, checks: str) -> str:
+    return (
+        f"**Merged** {short(job.head)} into `{job.base_ref}` as {short(job.merge_sha)}: tree {short(job.tree)}, "
+        f"tested on base {short(job.base)}; {checks}."
+    )
+
+
+def merged_by(job: Job, login: str) -> str:
+    return f"**Merged** by @{login} as {short(job.merge_sha)} while this attempt was under way; tidied up."
+
+
+def already_merged(sha: str) -> str:
+    return f"This pull request is already merged as {short(sha)}; nothing was left to do but to tidy up."
+
+
+def untested(job: Job, parent: str) -> str:
+    return (
+        f"**Merged, but not what was tested**: {short(job.merge_sha)} landed on {short(parent)}, the commands ran on "
+        f"{short(job.base)}. Please look at the commits between the two and run the checks on `{job.base_ref}`."
+    )
+
+
+def branch_kept(branch: str, why: str) -> str:
+    return f"The branch `{inert(branch)}` was kept: {why}."
+
+
+def merge_refused(job: Job, why: str, output: bytes = b"") -> str:
+    on = f" {short(job.head)}" if job.head else ""
+    lines = [f"**Not merged**{on}: {why}"]
+    if output.strip():
+        lines.append(f"The end of the output:\n\n{fence(plain(tail(output)))}")
+    if job.log:
+        lines.append(f"The whole output is on the daemon's machine: `{job.log}`.")
+    return "\n\n".join(lines)
+
+
+def attempt_over(job: Job) -> str:
+    return f"This attempt for @{job.asked_by} is over; the reason stands in a comment of its own."
+
+
+def head_moved(pinned: str, now: str) -> str:
+    return (
+        f"The head moved from {short(pinned)} to {short(now)} after the command. "
+        "Comment the command again when the new head is meant."
+    )
+
+
+def pushed_after(head: str, trigger: str) -> str:
+    return (
+        f"Commit {short(head)} arrived after your comment, or cannot be shown to be older, so it may not be what you "
+        "saw. "
+        f"If you mean it, comment `{trigger} {head[:12]}`."
+    )
+
+
+def head_is(head: str, trigger: str) -> str:
+    return f"The head is now {short(head)}, not the commit that you named. If you mean it: `{trigger} {head[:12]}`."
+
+
+def retargeted(old: str, new: str) -> str:
+    return f"The base was changed from `{inert(old)}` to `{inert(new)}`. Comment the command again when that is meant."
+
+
+def cancelled_by(login: str) -> str:
+    return f"Cancelled by @{login}."
+
+
+def already_running(login: str) -> str:
+    return f"A merge attempt asked for by @{login} is already under way; this comment starts no second one."
+
+
+def needs_write(login: str) -> str:
+    return f"@{login} has no write permission on this repository, so this was not done. Somebody with it can ask."
+
+
+def usage(trigger: str) -> str:
+    return f"Not understood. The command is one whole line: `{trigger}`, `{trigger} <sha>` or `{trigger} cancel`."
+
+
+FORK = (
+    "The head comes from a fork, and its code would run on the daemon's machine. "
+    "Push the branch to this repository to have it merged here."
+)
+
+
+def conflict(paths: Sequence[str], base: str) -> str:
+    names = ", ".join(f"`{inert(p)}`" for p in paths[:20])
+    return f"It conflicts with the base {short(base)} in {names}. Merge the base into the branch and try again."
+
+
+def checks_failed(names: Sequence[str]) -> str:
+    return "These checks are not green: " + ", ".join(f"`{inert(n)}`" for n in names) + ". Mend them and try again."
+
+
+def merge_unclear(times: int) -> str:
+    return f"GitHub gave no usable answer to the merge call {times} times, and the PR is still open. Try again later."
+
+
+def checks_late(names: Sequence[str], seconds: float) -> str:
+    what = ", ".join(f"`{inert(n)}`" for n in names) or "any check (there are workflow files at the head)"
+    return f"Waited {seconds:g} s (`CI_TIMEOUT`) for {what}. Comment the command again when they report."
+
+
+def base_kept_moving(times: int) -> str:
+    return f"The base moved {times} times while the commands ran. Comment the command again at a quieter time."
+
+
+def files_modified(paths: Sequence[str]) -> str:
+    names = ", ".join(f"`{inert(p)}`" for p in paths[:20])
+    return f"The commands passed but modified tracked files: {names}. Commit what they produce, then try again."
+
+
+def ref_lags(pinned: str) -> str:
+    return f"GitHub's git server did not show {short(pinned)} in time. Comment the command again in a minute."
+
+
+def github_refuses(sentence: str) -> str:
+    return f"GitHub refuses the merge: {inert(plain(sentence))}"
+
+
+def gave_up(reason: str) -> str:
+    return f"It was tried several times and did not work: {inert(plain(reason))}"

@@ -1,0 +1,45 @@
+"""Fixtures: the house with strict bookkeeping, and a run that fails when something was skipped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.house import House
+
+MakeHouse = Callable[..., House]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(("GITHUB_", "GH_", "ANTHROPIC_", "CLAUDE_", "GIT_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def make_house(tmp_path: Path) -> Iterator[MakeHouse]:
+    """Houses that end with the test, which fails when one did something that the test did not expect."""
+    houses: list[House] = []
+
+    def make(**settings: Any) -> House:
+        house = House(tmp_path / f"house-{len(houses)}", **settings)
+        houses.append(house)
+        return house
+
+    yield make
+    for house in houses:
+        house.close()
+    for house in houses:
+        house.check_claims()
+
+
+@pytest.fixture
+def house(make_house: MakeHouse) -> House:
+    """The usual house."""
+    return make_house()

@@ -1,0 +1,103 @@
+"""What `status` shows, from saved jobs to text and JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from orchestrator import status
+from orchestrator.model import Job, Kind, Status
+from orchestrator.state import Holder, Saved
+
+NOW = 1_800_000_000.0
+HOLDER = Holder(4242, NOW - 7500)
+
+
+def job(number: int, kind: Kind = Kind.IMPLEMENT, state: Status = Status.RUNNING, **more: Any) -> Job:
+    base = {"repo": "octo/demo", "trigger": "1", "title": f"Title {number}", "phase": "run", "started_at": NOW - 720,
+            "updated_at": NOW - 60, "cost_usd": 0.41}  # fmt: skip
+    return Job(number=number, kind=kind, status=state, **{**base, **more})
+
+
+JOBS = (
+    job(42, Kind.IMPLEMENT, Status.PARKED, attempt=2, reason="The agent made no change.", pr=None),
+    job(43, Kind.IMPLEMENT, pr=57),
+    job(57, Kind.REVIEW, Status.WAITING, not_before=NOW + 90, reason="GitHub answered 502"),
+    job(50, Kind.MERGE, Status.DONE, merge_sha="abc", cost_usd=0),
+    job(12, Kind.MERGE, Status.DONE, updated_at=NOW - 200_000),
+)
+
+
+def test_what_needs_a_person_comes_first_and_old_work_is_left_out() -> None:
+    assert status.text(Saved(JOBS, NOW - 12, HOLDER), NOW) == (
+        "needs you (1)\n"
+        "  #42  implement  run  11 min  attempt 2  $0.41\n"
+        "      Title 42\n"
+        "      The agent made no change.\n"
+        "\n"
+        "running (1)\n"
+        "  #43  implement  run  12 min  attempt 1  $0.41  PR #57\n"
+        "      Title 43\n"
+        "\n"
+        "waiting (1)\n"
+        "  #57  review  run  11 min  attempt 1  $0.41\n"
+        "      Title 57\n"
+        "      again in 1 min: GitHub answered 502\n"
+        "\n"
+        "done (1)\n"
+        "  #50  merge  run  11 min  attempt 1  $0.00\n"
+        "      Title 50\n"
+        "\n"
+        "daemon pid 4242, up 2 h 5 min, last poll 12 s ago, spent $1.64"
+    )
+
+
+def test_work_that_was_cut_off_is_not_shown_as_running() -> None:
+    saved = Saved((job(43),), NOW - 7200, None)
+    said = status.text(saved, NOW)
+    assert "waiting (1)" in said
+    assert "cut off; the daemon goes on with it at its next start" in said
+    assert "daemon not running, last poll 2 h ago" in said
+    assert status.document(saved, NOW)["items"][0]["group"] == "waiting"
+
+
+def test_items_of_several_repositories_are_told_apart() -> None:
+    saved = Saved((job(1), job(1, repo="octo/other")), NOW, HOLDER)
+    assert "octo/demo#1 " in status.text(saved, NOW)
+    assert "octo/other#1 " in status.text(saved, NOW)
+
+
+def test_an_empty_memory_says_so() -> None:
+    assert status.text(Saved((), None, None), NOW).splitlines()[0].startswith("Nothing to show")
+    assert "no poll yet" in status.text(Saved((), None, None), NOW)
+
+
+def test_no_line_is_wider_than_asked_and_none_drives_the_terminal() -> None:
+    wild = job(43, title="\x1b[31m" + "long words " * 30, reason="a\nb" * 60, state=Status.PARKED)
+    said = status.text(Saved((wild,), NOW, HOLDER), NOW, width=60)
+    assert all(len(line) <= 60 for line in said.splitlines() if line.startswith("      "))
+    assert "\x1b" not in said
+
+
+def test_the_document_counts_and_lists_everything() -> None:
+    document = json.loads(json.dumps(status.document(Saved(JOBS, NOW - 12, HOLDER), NOW)))
+    assert document["version"] == 1
+    assert document["generated_at"] == NOW
+    assert document["daemon"] == {"running": True, "pid": 4242, "since": NOW - 7500, "polled_at": NOW - 12}
+    assert document["counts"] == {"needs_you": 1, "running": 1, "waiting": 1, "done": 2}
+    assert document["cost_usd"] == 1.64
+    first = next(item for item in document["items"] if item["number"] == 42)
+    assert (first["key"], first["group"], first["attempt"]) == ("octo/demo#42/implement", "needs_you", 2)
+    assert (first["reason"], first["elapsed_seconds"]) == ("The agent made no change.", 660)
+    assert next(i for i in document["items"] if i["number"] == 43)["pr"] == 57
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(-5, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h"), (11_100, "3 h 5 min"),
+     (172_800, "2 d"), (187_200, "2 d 4 h")],
+)  # fmt: skip
+def test_a_length_of_time_has_two_units_at_most(seconds: float, words: str) -> None:
+    assert status.duration(seconds) == words
