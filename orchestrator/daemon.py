@@ -276,11 +276,12 @@ def _obey_signals(daemon: Daemon) -> None:
         signal.signal(number, lambda *_: None)
 
     def act() -> None:
-        while got := receiving.recv(1):
-            if got[0] == signal.SIGUSR1:
-                daemon.wake.set("asked")
-            elif got[0] in (signal.SIGTERM, signal.SIGINT):
-                daemon.halt.set(f"signal {signal.Signals(got[0]).name}")
+        with receiving, sending:
+            while got := receiving.recv(1):
+                if got[0] == signal.SIGUSR1:
+                    daemon.wake.set("asked")
+                elif got[0] in (signal.SIGTERM, signal.SIGINT):
+                    daemon.halt.set(f"signal {signal.Signals(got[0]).name}")
 
     daemon.halt.listen(lambda: daemon.wake.set("halt"))
     threading.Thread(target=act, name="signals", daemon=True).start()

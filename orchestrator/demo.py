@@ -36,28 +36,31 @@ FILES = {
 class _Story:
     """The narration: one line for each thing that happened, with the seconds since the start."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, daemon: subprocess.Popen[bytes]) -> None:
         self._start = time.monotonic()
         self._patience = patience
+        self._daemon = daemon
 
     def tell(self, text: str) -> None:
         click.echo(f"{time.monotonic() - self._start:5.1f} s  {text}")
 
     def await_(self, twin: Twin, happened: Callable[[], bool], what: str) -> None:
         """Until it happened, looked at after every exchange of the local GitHub. Missing when time ran out."""
-        left = self._patience - (time.monotonic() - self._start)
-        if not twin.journal.wait_for(happened, max(0.0, left)):
-            raise Missing(f"Waited for {what} in vain; the demo took longer than {self._patience:g} s.")
+        while not twin.journal.wait_for(happened, 1.0):
+            if self._daemon.poll() is not None:
+                raise Missing(f"The daemon ended with exit status {self._daemon.returncode} while the demo waited for {what}.")
+            if time.monotonic() - self._start > self._patience:
+                raise Missing(f"Waited for {what} in vain; the demo took longer than {self._patience:g} s.")
 
 
 def main(keep: bool, agent: str) -> int:
     """Run the story; 0 when the issue became a merged pull request. `keep`: leave it running to be played with."""
-    story = _Story(PATIENCE[agent])
     with tempfile.TemporaryDirectory(prefix="orchestrator-demo-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "daemon.log"
         with Twin(Path(folder) / "github", page=100) as twin:
             token, environ = _set_up(twin, Path(folder), agent)
-            with _daemon(environ, Path(folder), log):
+            with _daemon(environ, Path(folder), log) as daemon:
+                story = _Story(PATIENCE[agent], daemon)
                 try:
                     _tell(twin, story, agent)
                 except Missing as error:
@@ -65,7 +68,7 @@ def main(keep: bool, agent: str) -> int:
                     return 1
                 if keep:
                     _play(twin, token, log)
-    story.tell("Everything was stopped and removed. Set it up for a real repository: see the README.")
+    click.echo("Everything was stopped and removed. Set it up for a real repository: see the README.")
     return 0
 
 
@@ -94,14 +97,14 @@ def _set_up(twin: Twin, folder: Path, agent: str) -> tuple[str, dict[str, str]]:
 
 
 @contextmanager
-def _daemon(environ: dict[str, str], folder: Path, log: Path) -> Iterator[None]:
+def _daemon(environ: dict[str, str], folder: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """The daemon as a process in a folder without a `.env`, ended with the block."""
     with log.open("wb") as out:
         child = subprocess.Popen(
             [sys.executable, "-m", "orchestrator", "run"], cwd=folder, env=environ, stdout=out, stderr=out
         )
         try:
-            yield
+            yield child
         finally:
             child.terminate()
             try:

@@ -14,9 +14,9 @@ from orchestrator.quoting import cap, fence, inert, plain, tail
 MARK = "<!-- orchestrator:"
 
 WITHDRAWN = "The issue was closed or its label was taken off; the run was stopped and nothing was pushed."
-DRAFT = "The PR is a draft. Mark it ready for review and comment the command again."
-CLOSED = "The PR is closed. Reopen it and comment the command again."
-EDITED = "The comment was edited, so it does not count. Please post the command in a new comment."
+DRAFT = "The PR is a draft. Mark it ready for review first."
+CLOSED = "The PR is closed. Reopen it first."
+EDITED = "The comment was edited, so it does not count. Post the command in a new comment."
 NO_COMMITS = "The repository has no commits yet. Push a first commit, then label the issue again."
 TOO_LATE = "Too late: the merge had been asked of GitHub before this was read."
 CLEARED = "Cleared by `orchestrator clear`."
@@ -56,17 +56,20 @@ _STEPS = {
         "open": "opening the pull request",
     },
     Kind.REVIEW: {"prepare": "fetching the head", "run": "the agent reads", "post": "posting the review"},
-    Kind.MERGE: {},
+    Kind.MERGE: {},  # its status comment is `merging`
 }
 
 
 def progress(job: Job) -> str:
     """The one sticky comment while a job is under way."""
     what = "Working on this issue" if job.kind is Kind.IMPLEMENT else f"Reviewing {short(job.head)}"
-    step = _STEPS[job.kind].get(job.phase, job.phase)
-    lines = [f"**{what}**: {step} (attempt {job.attempt})."]
+    steps = list(_STEPS[job.kind])
+    place = steps.index(job.phase) if job.phase in steps else 0
+    lines = [f"**{what}**, attempt {job.attempt}: {_STEPS[job.kind][steps[place]]}."]
     if job.branch:
-        lines.append(f"Branch `{job.branch}`.")
+        lines.append(f"Branch `{job.branch}`, so far {spent(job)}.")
+    if steps[place + 1 :]:
+        lines.append("Next: " + ", ".join(_STEPS[job.kind][s] for s in steps[place + 1 :]) + ".")
     if job.kind is Kind.IMPLEMENT:
         lines.append("To cancel, close the issue or take the label `in-progress` off.")
     return "\n".join(lines)
@@ -76,10 +79,20 @@ def implemented(job: Job) -> str:
     return f"Done: #{job.pr} was opened from `{job.branch}` at {short(job.head)} ({spent(job)})."
 
 
-def not_allowed_to_label(login: str, label: str) -> str:
+def not_allowed_to_label(login: str | None, label: str) -> str:
+    """`login` is None when GitHub does not say who it was."""
+    who = f"@{login} put `{label}` on, but is" if login else f"The label `{label}` was put on by an account that is"
     return (
-        f"@{login} put `{label}` on, but has no write permission here, so nothing was started. "
-        f"Somebody with write permission can take the label off and put it on again."
+        f"{who} no person with write permission here, so nothing was started. "
+        "Somebody with write permission can take the label off and put it on again."
+    )
+
+
+def branch_taken(branch: str, sha: str) -> str:
+    return (
+        f"The branch `{inert(branch)}` exists already, at {short(sha)}, which is not what was pushed to it from here, "
+        "and no open pull request has it. It was left alone. Delete it, or open a pull request from it, which is then "
+        "continued."
     )
 
 
@@ -209,11 +222,22 @@ def already_merged(sha: str) -> str:
     return f"This pull request is already merged as {short(sha)}; nothing was left to do but to tidy up."
 
 
-def untested(job: Job, parent: str) -> str:
+def untested(job: Job, parent: str, commits: Sequence[str]) -> str:
+    """`commits`: the subjects of what came in between."""
+    between = "".join(f"\n- {inert(subject)}" for subject in commits[-20:])
     return (
-        f"**Merged, but not what was tested**: {short(job.merge_sha)} landed on {short(parent)}, the commands ran on "
-        f"{short(job.base)}. Please look at the commits between the two and run the checks on `{job.base_ref}`."
+        f"**Merged, but not what was tested**: {short(job.head)} landed as {short(job.merge_sha)} on {short(parent)}, "
+        f"the commands ran on {short(job.base)}. Run the checks on `{job.base_ref}`. "
+        f"Not tested together with: {between or 'commits that cannot be named'}"
     )
+
+
+def untidy(job: Job, why: str) -> str:
+    return f"**Merged** as {short(job.merge_sha)}, but tidying up did not finish: {why}"
+
+
+def issue_kept(number: int, why: str) -> str:
+    return f"Issue #{number} could not be closed: {why}."
 
 
 def branch_kept(branch: str, why: str) -> str:
@@ -227,6 +251,7 @@ def merge_refused(job: Job, why: str, output: bytes = b"") -> str:
         lines.append(f"The end of the output:\n\n{fence(plain(tail(output)))}")
     if job.log:
         lines.append(f"The whole output is on the daemon's machine: `{job.log}`.")
+    lines.append("Nothing is pending: comment the command again for another attempt.")
     return "\n\n".join(lines)
 
 
@@ -235,10 +260,7 @@ def attempt_over(job: Job) -> str:
 
 
 def head_moved(pinned: str, now: str) -> str:
-    return (
-        f"The head moved from {short(pinned)} to {short(now)} after the command. "
-        "Comment the command again when the new head is meant."
-    )
+    return f"The head moved from {short(pinned)} to {short(now)} after the command. Look at the new head first."
 
 
 def pushed_after(head: str, trigger: str) -> str:
@@ -254,7 +276,7 @@ def head_is(head: str, trigger: str) -> str:
 
 
 def retargeted(old: str, new: str) -> str:
-    return f"The base was changed from `{inert(old)}` to `{inert(new)}`. Comment the command again when that is meant."
+    return f"The base was changed from `{inert(old)}` to `{inert(new)}` after the command. Make sure that it is meant."
 
 
 def cancelled_by(login: str) -> str:
@@ -281,33 +303,29 @@ FORK = (
 
 def conflict(paths: Sequence[str], base: str) -> str:
     names = ", ".join(f"`{inert(p)}`" for p in paths[:20])
-    return f"It conflicts with the base {short(base)} in {names}. Merge the base into the branch and try again."
+    return f"It conflicts with the base {short(base)} in {names}. Merge the base into the branch first."
 
 
 def checks_failed(names: Sequence[str]) -> str:
-    return "These checks are not green: " + ", ".join(f"`{inert(n)}`" for n in names) + ". Mend them and try again."
+    return "These checks are not green: " + ", ".join(f"`{inert(n)}`" for n in names) + ". Mend them first."
 
 
 def merge_unclear(times: int) -> str:
-    return f"GitHub gave no usable answer to the merge call {times} times, and the PR is still open. Try again later."
+    return f"GitHub gave no usable answer to the merge call {times} times, and the PR is still open."
 
 
 def checks_late(names: Sequence[str], seconds: float) -> str:
     what = ", ".join(f"`{inert(n)}`" for n in names) or "any check (there are workflow files at the head)"
-    return f"Waited {seconds:g} s (`CI_TIMEOUT`) for {what}. Comment the command again when they report."
+    return f"Waited {seconds:g} s (`CI_TIMEOUT`) for {what}. See why they do not report."
 
 
 def base_kept_moving(times: int) -> str:
-    return f"The base moved {times} times while the commands ran. Comment the command again at a quieter time."
+    return f"The base moved each time that the merge was built and tested, {times} times in a row. Wait for a quiet time."
 
 
 def files_modified(paths: Sequence[str]) -> str:
     names = ", ".join(f"`{inert(p)}`" for p in paths[:20])
-    return f"The commands passed but modified tracked files: {names}. Commit what they produce, then try again."
-
-
-def ref_lags(pinned: str) -> str:
-    return f"GitHub's git server did not show {short(pinned)} in time. Comment the command again in a minute."
+    return f"The commands passed but modified tracked files: {names}. Commit what they produce first."
 
 
 def github_refuses(sentence: str) -> str:

@@ -32,7 +32,10 @@ class Remote:
     """A bare repository that commits are put into without a work tree."""
 
     def __init__(self, path: Path) -> None:
+        """Made when there is none."""
         self.path = path
+        if path.exists():
+            return
         path.mkdir(parents=True)
         run_git("init", "--quiet", "--bare", "--initial-branch=main", cwd=path)
 

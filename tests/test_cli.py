@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from orchestrator.cli import main
 from orchestrator.model import Job, Kind, Status
 from orchestrator.settings import Settings
 from orchestrator.state import State
@@ -33,7 +35,23 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "GITHUB_REPO": "octo/demo", **more}
 
 
-def call(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(autouse=True)
+def _a_folder_with_one_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("GITHUB_REPO", "octo/demo")
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*words: str) -> Result:
+    """The command in this process: quick."""
+    done = CliRunner().invoke(main, words)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done
+
+
+def process(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own: real."""
     return subprocess.run(
         [sys.executable, "-m", "orchestrator", *words],
         cwd=folder,
@@ -102,7 +120,7 @@ def test_status_does_without_pygithub(tmp_path: Path) -> None:
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:
-    done = call(tmp_path, "--version")
+    done = process(tmp_path, "--version")
     assert (done.returncode, done.stdout.split()[0]) == (0, "orchestrator,")
 
 
@@ -120,20 +138,20 @@ def test_the_version_is_told(tmp_path: Path) -> None:
 def test_bad_usage_and_bad_settings_exit_with_2_and_touch_nothing(
     tmp_path: Path, words: list[str], more: dict[str, str]
 ) -> None:
-    done = call(tmp_path, *words, **more)
+    done = process(tmp_path, *words, **more)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr + done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
 def test_every_wrong_setting_is_one_line_on_stderr(tmp_path: Path) -> None:
-    done = call(tmp_path, "run", "--once", GITHUB_REPO="octo", MAX_TURNS="many")
+    done = process(tmp_path, "run", "--once", GITHUB_REPO="octo", MAX_TURNS="many")
     assert done.stdout == ""
     assert [line.split()[0] for line in done.stderr.splitlines()] == ["GITHUB_REPO", "MAX_TURNS"]
 
 
 def test_no_token_exits_with_3(tmp_path: Path) -> None:
-    done = call(tmp_path, "run", "--once", PATH=str(tmp_path))
+    done = process(tmp_path, "run", "--once", PATH=str(tmp_path))
     assert (done.returncode, done.stdout) == (3, "")
     assert "Set GITHUB_TOKEN" in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -142,26 +160,26 @@ def test_no_token_exits_with_3(tmp_path: Path) -> None:
 def test_a_foreign_state_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     file = tmp_path / ".orchestrator-state.json"
     file.write_text('{"mine": 1}')
-    done = call(tmp_path, "status")
-    assert done.returncode == 2
+    done = call("status")
+    assert done.exit_code == 2
     assert "is not a state file of this program" in done.stderr
     assert file.read_text() == '{"mine": 1}'
 
 
 def test_status_shows_the_items_as_text_and_as_json(tmp_path: Path) -> None:
     remember(tmp_path, job(42, reason="No change was made."), job(7, Kind.REVIEW, Status.DONE, updated_at=time.time()))
-    done = call(tmp_path, "status")
-    assert done.returncode == 0
+    done = call("status")
+    assert done.exit_code == 0
     assert done.stdout.startswith("needs you (1)\n  #42  implement")
-    document = json.loads(call(tmp_path, "status", "--json").stdout)
+    document = json.loads(call("status", "--json").stdout)
     assert document["counts"] == {"needs_you": 1, "running": 0, "waiting": 0, "done": 1}
 
 
 @pytest.mark.parametrize("word", ["42", "#42", "octo/demo#42", "Octo/Demo#42/implement"])
 def test_retry_wakes_a_parked_item_however_it_is_named(tmp_path: Path, word: str) -> None:
     remember(tmp_path, job(42, reason="No change was made."), job(42, Kind.MERGE, Status.DONE))
-    done = call(tmp_path, "retry", word)
-    assert (done.returncode, done.stderr) == (0, "")
+    done = call("retry", word)
+    assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith("retry octo/demo#42/implement:")
     after = remembered(tmp_path)
     assert after["octo/demo#42/implement"].status is Status.WAITING
@@ -170,13 +188,13 @@ def test_retry_wakes_a_parked_item_however_it_is_named(tmp_path: Path, word: str
 
 def test_retry_of_what_is_done_says_so(tmp_path: Path) -> None:
     remember(tmp_path, job(42, status=Status.DONE))
-    done = call(tmp_path, "retry", "42")
-    assert (done.returncode, done.stdout) == (0, "Nothing to wake: octo/demo#42/implement is done.\n")
+    done = call("retry", "42")
+    assert (done.exit_code, done.stdout) == (0, "Nothing to wake: octo/demo#42/implement is done.\n")
 
 
 def test_clear_forgets_everything_of_one_item(tmp_path: Path) -> None:
     remember(tmp_path, job(42), job(42, Kind.MERGE, Status.DONE), job(43))
-    assert call(tmp_path, "clear", "42").returncode == 0
+    assert call("clear", "42").exit_code == 0
     assert set(remembered(tmp_path)) == {"octo/demo#43/implement"}
 
 
@@ -188,8 +206,8 @@ def test_an_unknown_item_lists_the_candidates(tmp_path: Path, command: str) -> N
         ("42", "42 is in several repositories; write one of: octo/demo#42, octo/other#42."),
         ("the-issue", "'the-issue' names no item"),
     ):
-        done = call(tmp_path, command, word)
-        assert (done.returncode, done.stdout) == (2, "")
+        done = call(command, word)
+        assert (done.exit_code, done.stdout) == (2, "")
         assert said in done.stderr
     assert set(remembered(tmp_path)) == {"octo/demo#42/implement", "octo/other#42/implement"}
 
@@ -199,8 +217,8 @@ def test_logs_shows_the_newest_run_for_a_person_or_raw(tmp_path: Path) -> None:
     stream(old, [{"type": "result", "result": "old"}])
     stream(new, STREAM)
     remember(tmp_path, job(42, log=str(old)), job(42, Kind.REVIEW, log=str(new), updated_at=9.0))
-    done = call(tmp_path, "logs", "42")
-    assert done.returncode == 0
+    done = call("logs", "42")
+    assert done.exit_code == 0
     assert done.stdout == (
         "-- started: claude-x, session s-1\n"
         "I fix it.\nNow.\n"
@@ -208,14 +226,14 @@ def test_logs_shows_the_newest_run_for_a_person_or_raw(tmp_path: Path) -> None:
         "  < a (and 1 more lines)\n"
         "== done: 3 turns, 4 s, $0.50\nOK\n"
     )
-    assert call(tmp_path, "logs", "42", "--raw").stdout == new.read_text()
+    assert call("logs", "42", "--raw").stdout == new.read_text()
 
 
 def test_logs_of_a_run_that_is_gone_or_never_was_exits_with_3(tmp_path: Path) -> None:
     remember(tmp_path, job(42, log=str(tmp_path / "gone.jsonl")), job(43))
     for number, said in (("42", "is gone"), ("43", "No run of 43 has been recorded yet")):
-        done = call(tmp_path, "logs", number)
-        assert done.returncode == 3
+        done = call("logs", number)
+        assert done.exit_code == 3
         assert said in done.stderr
 
 
@@ -268,7 +286,7 @@ def test_clear_and_retry_reach_a_running_daemon_through_its_folder(tmp_path: Pat
     ) as daemon:
         assert daemon.stdout is not None
         assert daemon.stdout.readline() == "open\n"
-        done = call(tmp_path, "retry", "42")
+        done = process(tmp_path, "retry", "42")
         assert f"the running daemon (pid {daemon.pid}) was told" in done.stdout
         assert daemon.stdout.readline() == "[('retry', 'octo/demo#42/implement')]\n"
         assert daemon.wait(timeout=10) == 0

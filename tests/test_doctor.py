@@ -136,7 +136,7 @@ def test_a_good_house_passes_every_check_with_a_real_turn(wished: Path) -> None:
     names = [line[6:17].strip() for line in lines]
     assert names == ["settings", "git", "worktrees", "disk", "state", "agent", "agent login", "token", "scopes",
                      "clock", "octo/demo", "octo/demo"]  # fmt: skip
-    assert any("2.1.999 (Claude Code)" in line for line in lines)
+    assert any("0.0.0 (stub agent)" in line for line in lines)
 
 
 def test_no_probe_takes_no_turn(wished: Path) -> None:

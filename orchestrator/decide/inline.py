@@ -7,13 +7,14 @@ from collections import Counter, defaultdict, deque
 
 _QUOTED = r"\"[^\"\n`<>]*\"|'[^'\n`<>]*'"
 # An escape, a run of backticks, a tag that is complete on its line, or the beginning of one that is not.
-_TOKEN = re.compile(rf"\\[^\n]|(?P<run>`+)|(?P<tag><[a-z/](?:[^<>\n\"'`]|{_QUOTED})*>)|(?P<unclear><[a-z/!?])", re.I)
+_TAG = rf"<[a-z/](?:[^<>\n\"'`]|{_QUOTED})*>|<[a-z/][^<>\n\"'`]*(?=<)"  # the second cannot become a tag any more
+_TOKEN = re.compile(rf"\\[^\n]|(?P<run>`+)|(?P<tag>{_TAG})|(?P<unclear><[a-z/!?])", re.I)
 _BRACKETS = re.compile(r"!?\[[^\[\]\n]*\](?:\([^()\s]*\)|(?![(:]))")
+_LINK = (re.compile(r"\["), re.compile(r"[\])]"))
 _DEFINITION = re.compile(r"\[[^\[\]]*\]:")
 _CONCEALING = "a|blockquote|code|del|details|kbd|pre|q|s|samp|strike|summary|table|template|tt"
-_CONCEALING_TAG = re.compile(
-    rf"(?P<comment><!--)|(?P<end>-->)|<[?!][^<>]*(?P<whole>>?)|<(?P<closing>/?)(?P<name>{_CONCEALING})\b", re.I
-)
+_CONCEALING_TAG = re.compile(rf"(?P<comment><!--)|(?P<end>-->)|<(?P<closing>/?)(?P<name>{_CONCEALING})\b", re.I)
+_BROKEN_TAG = re.compile(r"<[a-z/!?][^<>]*(?:<|\Z)", re.I)
 _PAIRS = (  # whatever lies between the first of these and the last of those is covered
     (re.compile("~"), re.compile("~")),
     (re.compile(r"\$"), re.compile(r"\$")),
@@ -32,39 +33,44 @@ class Concealment:
     def __bool__(self) -> bool:
         return self._comment or self._broken or self._open.total() > 0
 
-    def break_off(self) -> None:
-        """Some markup has no end where Markdown ends it; what a browser makes of the rest is anybody's guess."""
-        self._broken = True
-
-    def read(self, text: str) -> None:
+    def read(self, text: str, enclosed: bool) -> None:
+        """`enclosed`: in a quote or a footnote, whose end also ends the elements that begin inside."""
         for tag in _CONCEALING_TAG.finditer(text):
             if tag["comment"] or tag["end"]:
                 self._comment = bool(tag["comment"])
-            elif self._comment:
+            elif self._comment or enclosed:
                 continue
-            elif tag["name"]:
+            else:
                 name = tag["name"].lower()
                 self._open[name] = max(0, self._open[name] + (-1 if tag["closing"] else 1))
-            elif not tag["whole"]:
-                self.break_off()
+
+    def read_html(self, block: str, enclosed: bool, whole: bool) -> None:
+        """A block of raw HTML; `whole`: it was not cut off by the end of what encloses it."""
+        self.read(block, enclosed)
+        before, *comments = block.split("<!--")
+        tags = before + "".join(comment.partition("-->")[2] for comment in comments)
+        # What a browser takes for the end of a broken tag is anybody's guess.
+        self._broken = self._broken or not whole or bool(_BROKEN_TAG.search(tags))
 
 
-def uncovered(lines: list[str], concealment: Concealment) -> list[bool]:
+def uncovered(lines: list[str], concealment: Concealment, enclosed: bool) -> list[bool]:
     """Per line of the paragraph: nothing covers it. Tells `concealment` what the paragraph leaves open."""
     if not lines:
         return []
     before = bool(concealment)
     text, unclear = _cover_code("\n".join(lines))
-    concealment.read(text + unclear)
+    concealment.read(text + unclear, enclosed)
     if before or concealment:
         return [False] * len(lines)
-    for opener, closer in _PAIRS:
-        text = _cover_between(text, opener, closer)
-    text = _BRACKETS.sub(_covered, text)
-    text = _cover_between(text, re.compile(r"\["), re.compile(r"[\])]"))
-    if definition := _DEFINITION.search(text):
-        text = text[: definition.start()] + _blank(text[definition.start() :])
-    return [line == masked for line, masked in zip(lines, (text + _blank(unclear)).split("\n"), strict=True)]
+    clear, size = len(text), len(text) + len(unclear)
+    brackets = _BRACKETS.sub(_covered, text) + unclear
+    definition = _DEFINITION.search(brackets)
+    text += unclear
+    spans = [_between(text, opener, closer) for opener, closer in _PAIRS]
+    spans += [_between(brackets, *_LINK), (definition.start() if definition else size, size), (clear, size)]
+    for begin, end in spans:
+        text = text[:begin] + _blank(text[begin:end]) + text[end:]
+    return [line == left for line, left in zip(lines, text.split("\n"), strict=True)]
 
 
 def _cover_code(text: str) -> tuple[str, str]:
@@ -93,12 +99,10 @@ def _code_end(opener: re.Match[str], closers: deque[int]) -> int:
     return closers[0] + len(opener["run"]) if closers else opener.end()
 
 
-def _cover_between(text: str, opener: re.Pattern[str], closer: re.Pattern[str]) -> str:
+def _between(text: str, opener: re.Pattern[str], closer: re.Pattern[str]) -> tuple[int, int]:
     first = opener.search(text)
     ends = [match.end() for match in closer.finditer(text)]
-    if not first or not ends or ends[-1] <= first.end():
-        return text
-    return text[: first.start()] + _blank(text[first.start() : ends[-1]]) + text[ends[-1] :]
+    return (first.start(), ends[-1]) if first and ends and ends[-1] > first.end() else (0, 0)
 
 
 def _covered(match: re.Match[str]) -> str:

@@ -37,6 +37,7 @@ _HTML = (  # how a block of HTML begins, and what its last line holds
     (re.compile(r"<![A-Z]", re.I | re.A), re.compile(r">")),
     (re.compile(r"<!\[CDATA\["), re.compile(r"\]\]>")),
     (re.compile(rf"</?(?:{_BLOCK_NAMES})(?:\s|/?>|$)", re.I | re.A), _BLANK),
+    (_LONE_TAG, _BLANK),  # the only one that does not end a paragraph
 )
 
 
@@ -91,7 +92,7 @@ class _Blocks:
         self._fence = ""  # the run that opened fenced code
         self._fence_begin = 0
         self._html: re.Pattern[str] | None = None  # what ends the block of HTML
-        self._half_tag = False  # its last tag has no end yet
+        self._html_lines: list[str] = []
         self._table = False
         self._empty_item = False  # the innermost container is an item without any text yet
         self._concealment = Concealment()
@@ -120,7 +121,7 @@ class _Blocks:
 
     def _close(self, depth: int) -> None:
         """Ends the leaf, and the containers from `depth` on."""
-        kept = uncovered([text for text, _ in self._paragraph], self._concealment)
+        kept = uncovered([text for text, _ in self._paragraph], self._concealment, self._enclosed())
         self._plain += [
             line for (_, line), keep in zip(self._paragraph, kept, strict=True) if keep and line is not None
         ]
@@ -151,17 +152,17 @@ class _Blocks:
             self._fence = ""
 
     def _read_html(self, rest: str, end: re.Pattern[str]) -> None:
-        self._concealment.read(rest)
         self._html = end
-        if "<" in rest or ">" in rest:
-            self._half_tag = rest.rfind("<") > rest.rfind(">")
+        self._html_lines.append(rest)
         if end.search(rest):
             self._end_html(whole=True)
 
     def _end_html(self, whole: bool) -> None:
-        if not whole or self._half_tag:
-            self._concealment.break_off()
-        self._html, self._half_tag = None, False
+        self._concealment.read_html("\n".join(self._html_lines), self._enclosed(), whole)
+        self._html, self._html_lines = None, []
+
+    def _enclosed(self) -> bool:
+        return any(container.mark is not _Mark.ITEM for container in self._containers)
 
     def _open(self, line: str, text: str, position: int, matched: int) -> None:
         """Opens the containers and the leaf that begin on this line."""
@@ -196,8 +197,8 @@ class _Blocks:
             self._close(matched)
             self._fence, self._fence_begin = fence[1] or fence[2], self._index
             return True
-        for begin, end in _HTML if interrupts else (*_HTML, (_LONE_TAG, _BLANK)):
-            if begin.match(rest):
+        for begin, end in _HTML if rest.startswith("<") else ():
+            if begin.match(rest) and not (begin is _LONE_TAG and interrupts):
                 self._close(matched)
                 self._read_html(rest, end)
                 return True
@@ -217,7 +218,7 @@ class _Blocks:
             return
         if not self._paragraph:
             self._close(matched)
-        own = matched == 0 and all(container.mark is _Mark.ITEM for container in self._containers)
+        own = matched == 0 and not self._enclosed()
         self._paragraph.append((rest, line if own else None))
 
 

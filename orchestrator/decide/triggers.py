@@ -106,6 +106,7 @@ def _implement(world: World, jobs: Mapping[str, Job]) -> Iterator[Begin]:
             yield Begin(new)
         elif old.status in (Status.PARKED, Status.DONE) and _fresher(issue, old):
             facts = {"answered": old.trigger, "was": old.status.value, "reason": old.reason}
+            facts |= {k: v for k, v in old.facts.items() if k == "pushed"}
             yield Begin(
                 replace(
                     new,

@@ -13,7 +13,7 @@ from orchestrator import texts
 from orchestrator.decide.checks import CiVerdict, Reading
 from orchestrator.model import Permission, PullRequest
 
-BASE_MOVES = 3
+REPEATS = 3  # of the test, because the base moved
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def verdict(s: Snapshot) -> Verdict:
     if s.ci.reading is Reading.RED:
         return Refuse(texts.checks_failed(s.ci.names))
     if s.tested_base != s.base_tip:
-        return Refuse(texts.base_kept_moving(BASE_MOVES)) if s.tests > BASE_MOVES else Test()
+        return Refuse(texts.base_kept_moving(s.tests)) if s.tests > REPEATS else Test()
     return _checks(s)
 
 

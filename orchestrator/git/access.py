@@ -26,11 +26,14 @@ class Access:
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
-        if parts.username is not None or parts.password is not None:
-            raise Misconfigured("The clone URL must not hold a user or password; set GITHUB_TOKEN instead.")
         local = self.url.startswith("/") or parts.scheme == "file"
         if not (local or parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))):
-            raise Misconfigured(f"Cannot use the clone URL {self.url!r}: it must begin with https://.")
+            # The URL itself is not repeated: it may hold a password.
+            raise Misconfigured(
+                "The clone URL must begin with https://; other ways to reach a repository are not used."
+            )
+        if parts.username is not None or parts.password is not None:
+            raise Misconfigured("The clone URL must not hold a user or password; set GITHUB_TOKEN instead.")
 
     @property
     def protocol(self) -> str:

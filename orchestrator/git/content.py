@@ -8,16 +8,18 @@ trees, so that what the repository had before stays its own business.
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import Refused
 from orchestrator.git.mirror import Mirror
-from orchestrator.git.run import Place
+from orchestrator.git.run import GitError, Place
 
 LARGEST_FILE = 50 * 1024 * 1024  # bytes; GitHub warns above this and refuses 100 MB
 
+_BAD_FILE = re.compile(r"error: (invalid path '.*'|open\(.*\): Permission denied)")
 _MOST_LINKS = 40  # as many as the kernel follows
 _LINK = "120000"
 _REPOSITORY = "160000"
@@ -122,6 +124,14 @@ def refused_nested(path: str) -> Refused:
         f"`{shown(path)}` is a git repository of its own inside the work tree, which cannot be part of a pull request. "
         "Nothing was pushed; remove it, or its `.git`, or ignore it."
     )
+
+
+def refused_file(error: GitError) -> Refused | None:
+    """The refusal in what `git add` said, when it is about a file and not about the machine."""
+    found = _BAD_FILE.search(error.stderr)
+    if found is None:
+        return None
+    return Refused(f"A file cannot be added ({found.group(1)}), so nothing was pushed. Remove or rename it.")
 
 
 def _too_large(path: str, size: int) -> Refused:

@@ -185,8 +185,9 @@ class Mirror:
         answer = next((line for line in pushed.text.splitlines() if f"\t{sha}:{ref}\t" in f"{line}\t"), None)
         if answer is None:
             raise explain(GitError(["push"], pushed.code, pushed.err), self.access)
-        if answer.startswith("!"):
-            return _rejected(answer.rpartition("\t")[2], branch, pushed)
+        # curl sends a request again when a kept connection breaks, and then our own first push is in the way (F36).
+        if answer.startswith("!") and _rejected(answer, branch, pushed) and self.remote_sha(ref) != sha:
+            return Pushed.REJECTED
         with self.lock:
             self.call("update-ref", tracking(ref), sha)
         return Pushed.DONE
@@ -325,10 +326,12 @@ def _rev(name: str) -> str:
     return name
 
 
-def _rejected(summary: str, branch: str, pushed: Result) -> Pushed:
+def _rejected(answer: str, branch: str, pushed: Result) -> bool:
+    """True when the branch is not where it was expected. Raises Retry or Refused for every other no."""
+    summary = answer.rpartition("\t")[2]
     said = remote_lines(pushed.err)
     if summary.startswith("[rejected]") or _MOVED.search(f"{summary}\n{said}"):
-        return Pushed.REJECTED
+        return True
     if _UNKNOWN.search(summary) and "exists; cannot create" not in said:
         raise Retry(f"The push to {branch} did not go through: {summary} {last_line(said)}")
     reason = summary.removeprefix("[remote rejected]").strip().removeprefix("(").removesuffix(")")

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,10 +27,12 @@ from orchestrator.errors import Refused
 from orchestrator.git import content
 from orchestrator.git.disk import discard, write_whole
 from orchestrator.git.mirror import TRASH, Mirror
-from orchestrator.git.run import EMPTY_TREE, GitError, Place
+from orchestrator.git.run import EMPTY_TREE, GitError, Place, Result
 from orchestrator.git.salvage import keep, keep_tree, unkept
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?<!\.lock)(?<!\.)")
+_COMMON = b"../..\n"
+_ANY = (0, 1, 128)
 _UNFINISHED = ("index.lock", "HEAD.lock", "MERGE_HEAD", "MERGE_MSG", "MERGE_MODE", "CHERRY_PICK_HEAD", "REVERT_HEAD")
 _UNFINISHED_FOLDERS = ("rebase-merge", "rebase-apply", "sequencer")
 
@@ -56,7 +58,7 @@ class Worktree:
             if branch is not None:
                 trash += self._free(branch, sha)
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.mirror.call(
+            self._call(
                 *[
                     "worktree",
                     "add",
@@ -71,12 +73,12 @@ class Worktree:
                 str(self.path),
                 sha,
             )
-            self.mirror.call("update-ref", self._start, sha)
+            self._call("update-ref", self._start, sha)
             if branch is not None:
-                self.mirror.call("update-ref", f"refs/heads/{branch}", sha)
-                self.mirror.call("symbolic-ref", "HEAD", f"refs/heads/{branch}", at=self.place)
+                self._call("update-ref", f"refs/heads/{branch}", sha)
+                self._call("symbolic-ref", "HEAD", f"refs/heads/{branch}", at=self.place)
         # The slow half: writing files needs no lock, and would keep every other item waiting.
-        self.mirror.call("reset", "--hard", "--quiet", at=self.place)
+        self._call("reset", "--hard", "--quiet", at=self.place)
         (self._admin / "locked").unlink(missing_ok=True)
         for path in trash:
             discard(path)
@@ -109,42 +111,47 @@ class Worktree:
         self._refuse_conflicts()
         self._settle()
         with self._index(head) as index:
-            self._refuse_nested(index)
+            for path in self._own_repositories(index):
+                raise content.refused_nested(path)
             content.check_files(self.mirror, self.place, index, head)
-            tree = self._add(index)
+            try:
+                tree = self._add(index)
+            except GitError as error:
+                refused = content.refused_file(error)
+                if refused is None:
+                    raise
+                raise refused from error
         content.check_tree(self.mirror, start, tree)
         if tree != self._tree_of(head):
             head = self.mirror.commit_tree(tree, [head], message)
             with self.mirror.lock:
-                self.mirror.call("update-ref", "HEAD", head, at=self.place)
-        self.mirror.call("read-tree", "--reset", head, at=self.place)
+                self._call("update-ref", "HEAD", head, at=self.place)
+        self._fresh_index(head)
         return head
 
     def head(self) -> str:
         """The commit that is checked out. Raises GitError when there is none."""
-        return self.mirror.call("rev-parse", "--verify", "HEAD^{commit}", at=self._bare_place).text
+        return self._call("rev-parse", "--verify", "HEAD^{commit}", at=self._bare_place).text
 
     def dirty(self) -> bool:
         """Whether a file differs from HEAD or is new, ignored ones apart."""
-        return bool(self.mirror.call("status", "--porcelain", "-z", "--ignore-submodules=all", at=self.place).out)
+        return bool(self._call("status", "--porcelain", "-z", "--ignore-submodules=all", at=self.place).out)
 
     def modified(self) -> list[str]:
         """The tracked files that differ from HEAD."""
         flags = ("--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all")
-        return self.mirror.call("diff", *flags, "HEAD", "--", at=self.place).names
+        return self._call("diff", *flags, "HEAD", "--", at=self.place).names
 
     def reset(self, sha: str) -> None:
         """Exactly the files of `sha`, detached; everything else in the folder is deleted, unsaved."""
         self._settle()
         with self.mirror.lock:
-            self.mirror.call("update-ref", "--no-deref", "HEAD", sha, at=self.place)
-            self.mirror.call("update-ref", self._start, sha)
+            self._call("update-ref", "--no-deref", "HEAD", sha, at=self.place)
+            self._call("update-ref", self._start, sha)
         self._restore_link()
-        # A fresh index: flags in the old one (assume-unchanged) would keep changed files.
-        (self._admin / "index").unlink(missing_ok=True)
-        self.mirror.call("read-tree", sha, at=self.place)
-        self.mirror.call("clean", "-ffdx", "--quiet", at=self.place)
-        self.mirror.call("reset", "--hard", "--quiet", at=self.place)
+        self._fresh_index(sha)
+        self._call("clean", "-ffdx", "--quiet", at=self.place)
+        self._call("reset", "--hard", "--quiet", at=self.place)
 
     def remove(self) -> None:
         """Unregister and delete the worktree, and its branch when the remote has all of it. Absent is fine."""
@@ -161,9 +168,19 @@ class Worktree:
         if not half_made and (self._admin.exists() or self.path.exists()):
             try:
                 self.save(self.name)
+                whole = not self._leaves_out()
             except (GitError, OSError):
+                whole = False
+            if not whole:
                 self._set_aside()
         return self._unregister()
+
+    def _leaves_out(self) -> bool:
+        """Whether `save` cannot keep all of the folder."""
+        if not self.path.is_dir() or not content.nested(self.path):
+            return False
+        with self._index(self._head()) as index:
+            return bool(self._own_repositories(index))
 
     def _set_aside(self) -> None:
         number = 1
@@ -188,27 +205,42 @@ class Worktree:
         return trash
 
     def _holders(self, branch: str) -> list[Path]:
-        listed = self.mirror.call("worktree", "list", "--porcelain", "-z").out.decode("utf-8", "surrogateescape")
+        listed = self._call("worktree", "list", "--porcelain", "-z").out.decode("utf-8", "surrogateescape")
         blocks = [block.split("\0") for block in listed.split("\0\0")]
         return [Path(lines[0].removeprefix("worktree ")) for lines in blocks if f"branch refs/heads/{branch}" in lines]
 
     def _unregister(self) -> list[Path]:
         """Move everything of this worktree out of the way, at once; returns what is then to be deleted."""
+        if not (self._admin.exists() or self.path.exists() or self.path.is_symlink()):
+            return []
         branch = None
         if self._admin.exists():
-            branch = self.mirror.call("symbolic-ref", "--quiet", "HEAD", at=self._bare_place, accept=(0, 1, 128)).text
+            branch = self._call("symbolic-ref", "--quiet", "HEAD", at=self._bare_place, accept=_ANY).text
         trash = []
         for path in (self.path, self._admin):
             if path.exists() or path.is_symlink():
                 away = self.mirror.base / f"{TRASH}{self.name}-{uuid.uuid4().hex}"
                 path.rename(away)
                 trash.append(away)
-        self.mirror.call("update-ref", "-d", self._start)
+        self._call("update-ref", "-d", self._start)
         if branch and (tip := self.mirror.sha(branch)) and not unkept(self.mirror, tip):
-            self.mirror.call("update-ref", "-d", branch, tip)
+            self._call("update-ref", "-d", branch, tip)
         return trash
 
     # -- reading the worktree
+
+    def _call(
+        self,
+        *args: str,
+        at: Place | None = None,
+        index: Path | None = None,
+        accept: Sequence[int] = (0,),
+    ) -> Result:
+        # Refs are read through this file even when GIT_COMMON_DIR is set (A33).
+        common = self._admin / "commondir"
+        if self._admin.is_dir() and (not common.is_file() or common.is_symlink() or common.read_bytes() != _COMMON):
+            write_whole(common, _COMMON)
+        return self.mirror.call(*args, at=at, index=index, accept=accept)
 
     @property
     def _bare_place(self) -> Place:
@@ -218,23 +250,21 @@ class Worktree:
     def _head(self) -> str | None:
         if not (self._admin / "HEAD").is_file():
             return None
-        answer = self.mirror.call(
-            "rev-parse", "--verify", "--quiet", "HEAD^{commit}", at=self._bare_place, accept=(0, 1, 128)
-        )
+        answer = self._call("rev-parse", "--verify", "--quiet", "HEAD^{commit}", at=self._bare_place, accept=_ANY)
         return answer.text or None
 
     def _tree_of(self, sha: str) -> str:
-        return self.mirror.call("rev-parse", "--verify", f"{sha}^{{tree}}").text
+        return self._call("rev-parse", "--verify", f"{sha}^{{tree}}").text
 
     def _descends(self, start: str, head: str) -> bool:
-        return self.mirror.call("merge-base", "--is-ancestor", start, head, accept=(0, 1)).code == 0
+        return self._call("merge-base", "--is-ancestor", start, head, accept=(0, 1)).code == 0
 
     @contextmanager
     def _index(self, head: str | None) -> Iterator[Path]:
         """An index of our own that holds HEAD's files."""
         with tempfile.TemporaryDirectory(prefix="orchestrator-index-") as folder:
             index = Path(folder) / "index"
-            self.mirror.call("read-tree", head or EMPTY_TREE, at=self._reading_place, index=index)
+            self._call("read-tree", head or EMPTY_TREE, at=self._reading_place, index=index)
             yield index
 
     @property
@@ -249,25 +279,29 @@ class Worktree:
             return self._add(index, *(f":(exclude,literal){path}" for path in content.nested(self.path)))
 
     def _add(self, index: Path, *exclude: str) -> str:
-        self.mirror.call("add", "--all", "--", ".", *exclude, at=self._reading_place, index=index)
-        return self.mirror.call("write-tree", at=self._reading_place, index=index).text
+        self._call("add", "--all", "--", ".", *exclude, at=self._reading_place, index=index)
+        return self._call("write-tree", at=self._reading_place, index=index).text
 
     # -- what collect refuses
 
     def _refuse_conflicts(self) -> None:
-        unmerged = self.mirror.call("ls-files", "--unmerged", "-z", at=self.place, accept=(0, 128)).names
+        unmerged = self._call("ls-files", "--unmerged", "-z", at=self.place, accept=(0, 128)).names
         if unmerged:
             raise Refused(
                 f"A merge was left with conflicts in `{unmerged[0].partition(chr(9))[2]}`, so nothing was pushed."
             )
 
-    def _refuse_nested(self, index: Path) -> None:
-        for path in content.nested(self.path):
-            ignored = self.mirror.call(
-                "check-ignore", "--quiet", "--", f":(literal){path}", at=self.place, index=index, accept=(0, 1)
+    def _own_repositories(self, index: Path) -> list[str]:
+        """Nested repositories that git would see; package managers leave others in ignored folders."""
+        # `./`, because a name that begins with a colon would be read as a pattern.
+        answers = (
+            (
+                path,
+                self._call("check-ignore", "-q", "--", f"./{path}", at=self._reading_place, index=index, accept=_ANY),
             )
-            if ignored.code == 1:
-                raise content.refused_nested(path)
+            for path in content.nested(self.path)
+        )
+        return [path for path, ignored in answers if ignored.code != 0]
 
     # -- putting it in order
 
@@ -277,6 +311,11 @@ class Worktree:
             (self._admin / name).unlink(missing_ok=True)
         for name in _UNFINISHED_FOLDERS:
             discard(self._admin / name)
+
+    def _fresh_index(self, sha: str) -> None:
+        """The old one may be corrupt, and its flags (assume-unchanged) hide changes."""
+        (self._admin / "index").unlink(missing_ok=True)
+        self._call("read-tree", sha, at=self.place)
 
     def _restore_link(self) -> None:
         link = self.path / ".git"

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from structlog.contextvars import bind_contextvars
+
 from orchestrator import process, texts
 from orchestrator.agents.base import Agent, Bounds, Outcome, Role, RunResult, Task
 from orchestrator.agents.prompts import prompt_file
@@ -134,7 +136,7 @@ class Desk:
         """Run the operator's commands in order; CommandFailed names the first that does not pass."""
         for number, command in enumerate(commands, 1):
             self.check()
-            run_id = uuid.uuid4().hex
+            run_id = _new_run()
             part = log.with_suffix(f".{number}.log")
             self.keep(run_id=run_id, log=str(part))
             ended = process.shell(
@@ -160,7 +162,7 @@ class Desk:
         self.check()
         log = self.new_log(name)
         session = str(uuid.uuid4())
-        run_id = uuid.uuid4().hex
+        run_id = _new_run()
         self.keep(session_id=session, run_id=run_id, log=str(log))
         task = Task(role, cwd, prompt_file(role.value), prompt, session, run_id, log, schema)
         result = self.agent.run(task, self._bounds(), self.stop)
@@ -182,6 +184,13 @@ class Desk:
     def _bounds(self) -> Bounds:
         s = self.settings
         return Bounds(s.max_turns, s.run_budget_usd, s.run_timeout, s.stall_timeout)
+
+
+def _new_run() -> str:
+    """A run's id; from here on it stands in every log line of the job's thread."""
+    run_id = uuid.uuid4().hex
+    bind_contextvars(run=run_id[:8])
+    return run_id
 
 
 def _end_of(path: Path, size: int = 64_000) -> bytes:

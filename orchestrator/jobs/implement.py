@@ -15,7 +15,7 @@ from __future__ import annotations
 from orchestrator import texts
 from orchestrator.agents.base import Outcome, Role
 from orchestrator.agents.prompts import implement_prompt
-from orchestrator.errors import Refused
+from orchestrator.errors import Refused, Retry
 from orchestrator.git.mirror import Pushed
 from orchestrator.github.transport import ApiError
 from orchestrator.jobs.desk import STICKY, CommandFailed, Desk, Phase
@@ -28,7 +28,7 @@ def claim(desk: Desk) -> str | None:
     issue = desk.api.issue(job.number)
     event = desk.api.labelled_by(job.number, desk.settings.ready_label)
     asked = str(event.id) if event else ""
-    told = job.facts.get("retried") or IN_PROGRESS in issue.labels
+    told = job.facts.get("retried") or (event is not None and IN_PROGRESS in issue.labels)
     new_wish = desk.settings.ready_label in issue.labels and asked != job.facts.get("answered")
     if not issue.open or not (told or new_wish):
         _lie_down(desk, issue.updated_at)
@@ -36,11 +36,10 @@ def claim(desk: Desk) -> str | None:
     desk.keep(trigger=asked, title=issue.title, started_at=desk.clock.now())
     actor = event.actor if event else None
     if actor is None or not actor.is_user or not desk.api.permission(actor).may_write:
-        login = actor.login if actor else "somebody"
         desk.note(label_seen=issue.updated_at + 1)
-        text = texts.not_allowed_to_label(login, desk.settings.ready_label)
+        text = texts.not_allowed_to_label(actor.login if actor else None, desk.settings.ready_label)
         desk.effects.say(f"refused-{asked}", job.number, text)
-        desk.keep(status=Status.PARKED, reason=text)
+        desk.keep(status=Status.PARKED, reason=text, attempt=job.attempt - 1)
         return None
     desk.keep(asked_by=actor.login, branch=f"feature/issue-{job.number}")
     desk.note(label_seen=issue.updated_at)
@@ -58,7 +57,8 @@ def _lie_down(desk: Desk, seen: float) -> None:
     was = Status(desk.job.facts.get("was", Status.DONE.value))
     answered = str(desk.job.facts.get("answered", ""))
     desk.note(label_seen=seen + 1)
-    desk.keep(status=was, trigger=answered, reason=str(desk.job.facts.get("reason", "")))
+    reason = str(desk.job.facts.get("reason", ""))
+    desk.keep(status=was, trigger=answered, reason=reason, attempt=desk.job.attempt - 1)
 
 
 def prepare(desk: Desk) -> str:
@@ -80,6 +80,8 @@ def prepare(desk: Desk) -> str:
     if remote and pull:
         desk.mirror.fetch(f"refs/heads/{job.branch}")
         start = remote
+    elif remote and remote != job.facts.get("pushed"):
+        raise Refused(texts.branch_taken(job.branch, remote))
     desk.keep(base=base, base_ref=base_ref, head="")
     desk.note(start=start, remote=remote or "", pull=pull.number if pull else 0)
     tree = desk.worktree(f"issue-{job.number}")
@@ -93,16 +95,23 @@ def prepare(desk: Desk) -> str:
 def run(desk: Desk) -> str | None:
     """The agent works in the worktree."""
     job = desk.job
-    tree = desk.worktree(f"issue-{job.number}")
     if job.facts.get("ran"):
-        # Cut off in the middle: what is there is half a thought, saved and started afresh.
-        tree.create(str(job.facts["start"]), job.branch)
+        # Cut off in the middle: what is there is half a thought, saved by `prepare` and started afresh.
         desk.keep(attempt=job.attempt + 1)
-    desk.note(ran=True)
+        desk.note(ran=False)
+        return "prepare"
+    tree = desk.worktree(f"issue-{job.number}")
     desk.progress()
     issue = desk.api.issue(job.number)
     prompt = implement_prompt(issue, _trusted(desk, desk.api.comments(job.number)))
-    result = desk.run_agent(Role.IMPLEMENT, tree.path, prompt, f"issue-{job.number}")
+    desk.note(ran=True)
+    try:
+        result = desk.run_agent(Role.IMPLEMENT, tree.path, prompt, f"issue-{job.number}")
+    except Retry:
+        # The agent could not work now, which is no attempt of the item's.
+        desk.note(ran=False)
+        desk.keep(phase="prepare")
+        raise
     if result.outcome is not Outcome.DONE:
         raise Refused(result.detail)
     desk.keep(summary=result.text)
@@ -154,6 +163,7 @@ def push(desk: Desk) -> str:
             f"Somebody else pushed to `{job.branch}` meanwhile; their commits were left alone and ours "
             f"({texts.short(job.head)}) were not pushed. Delete or merge that branch first."
         )
+    desk.note(pushed=job.head)
     return "open"
 
 

@@ -18,7 +18,7 @@ from orchestrator import texts
 from orchestrator.decide.checks import CiVerdict, Reading, judge
 from orchestrator.decide.commands import Verb, parse
 from orchestrator.decide.verdict import Done, Merge, Refuse, Snapshot, Test, Verdict, Wait, verdict
-from orchestrator.errors import Refused, Retry, Stopped
+from orchestrator.errors import Refused, Stopped
 from orchestrator.github.api import Api
 from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.jobs.desk import CommandFailed, Desk, Phase
@@ -63,7 +63,7 @@ def _may_ask(desk: Desk) -> None:
     asker = Actor(int(job.facts["asked_by_id"]), job.asked_by)
     comment = next((c for c in desk.api.comments(job.number) if str(c.id) == job.trigger), None)
     if not desk.api.permission(asker).may_write:
-        raise Refused(texts.needs_write(job.asked_by))
+        raise NotAllowed(texts.needs_write(job.asked_by))
     if comment is not None and desk.api.was_edited(comment):
         raise Refused(texts.EDITED)
 
@@ -200,10 +200,7 @@ def _test(desk: Desk) -> None:
     """Build the merge of pinned head and live base in the worktree and run the commands on it."""
     job = desk.job
     desk.keep(tree="")
-    try:
-        fetch_pinned(desk, job.number, job.head, job.base_ref)
-    except Retry as error:
-        raise Refused(texts.ref_lags(job.head)) from error
+    fetch_pinned(desk, job.number, job.head, job.base_ref)
     base = desk.mirror.sha(f"refs/remotes/origin/{job.base_ref}")
     if base is None:
         raise Refused(f"The base branch `{job.base_ref}` does not exist any more.")
@@ -249,11 +246,16 @@ def _read_back(desk: Desk) -> str:
     pull = desk.api.pull(desk.job.number)
     if pull.merged:
         return land_known(desk, pull, before=False)
+    return _call_again(desk, texts.merge_unclear(CALL_TRIES))
+
+
+def _call_again(desk: Desk, otherwise: str) -> str:
+    """Through the gate to another call; `otherwise` is the refusal after the last one."""
+    _unannounce(desk)
     calls = int(desk.job.facts.get("calls", 0)) + 1
     if calls >= CALL_TRIES:
-        raise Refused(texts.merge_unclear(calls))
+        raise Refused(otherwise)
     desk.note(calls=calls)
-    _unannounce(desk)
     return "gate"
 
 
@@ -273,7 +275,17 @@ def _said_no(desk: Desk, error: ApiError) -> str | None:
         return "gate"
     if pull.head_sha != job.head:
         raise Refused(texts.head_moved(job.head, pull.head_sha))
+    if error.status == 405 and error.says("not mergeable"):
+        # Our own merge is clean; right after another merge GitHub's word is stale.
+        desk.wait(CALL_WAIT)
+        return _call_again(desk, texts.github_refuses(error.message))
     raise Refused(texts.github_refuses(error.message))
+
+
+def finish(desk: Desk) -> None:
+    """The tail; who took the command back after the call learns that it was too late."""
+    ours = not desk.job.facts.get("merged_by")
+    tidy(desk, late=ours and bool(_cancelled_by(desk, desk.api.pull(desk.job.number))))
 
 
 def _status(desk: Desk, step: str) -> None:
@@ -281,11 +293,23 @@ def _status(desk: Desk, step: str) -> None:
     desk.effects.show(f"status-{job.trigger}", job.number, texts.merging(job, step))
 
 
+class NotAllowed(Refused):
+    """The one who asked has no right to."""
+
+
 def fail(desk: Desk, error: Refused) -> None:
     """Nothing stays pending: one new comment (an edit would not notify), and the attempt is over."""
     job = desk.job
+    if job.merge_sha:
+        desk.effects.show(f"status-{job.trigger}", job.number, texts.untidy(job, str(error)))
+        desk.keep(status=Status.DONE, pr=job.number, reason=str(error))
+        return
+    # One refusal for each person and PR, however often they ask.
+    key = f"denied-{job.facts['asked_by_id']}" if isinstance(error, NotAllowed) else f"refused-{job.trigger}"
     output = error.output if isinstance(error, CommandFailed) else b""
-    desk.effects.say(f"refused-{job.trigger}", job.number, texts.merge_refused(job, str(error), output))
+    for secret in desk.settings.secrets:
+        output = output.replace(secret.encode(), b"[secret]")
+    desk.effects.say(key, job.number, texts.merge_refused(job, str(error), output))
     if f"status-{job.trigger}" in job.effects:
         desk.effects.show(f"status-{job.trigger}", job.number, texts.attempt_over(job))
     desk.worktree(f"merge-{job.number}").remove()
@@ -301,4 +325,4 @@ def cancelled(desk: Desk, reason: str) -> str | None:
     return None
 
 
-PHASES: dict[str, Phase] = {"hear": hear, "gate": gate, "land": land, "tidy": tidy}
+PHASES: dict[str, Phase] = {"hear": hear, "gate": gate, "land": land, "tidy": finish}

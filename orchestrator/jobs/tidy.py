@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator import texts
 from orchestrator.errors import Retry
-from orchestrator.github.transport import ApiError
+from orchestrator.github.transport import ApiError, Moved
 from orchestrator.jobs.desk import Desk
 from orchestrator.log import get
 from orchestrator.model import PullRequest, Status
@@ -19,18 +19,16 @@ def land_known(desk: Desk, pull: PullRequest, before: bool) -> str:
     return "tidy"
 
 
-def tidy(desk: Desk) -> None:
-    """Verify what landed, then issues, branch, worktree and the last word."""
+def tidy(desk: Desk, late: bool) -> None:
+    """Verify what landed, then issues, branch, worktree and the last word. `late`: a cancel came after the call."""
     job = desk.job
     pull = desk.api.pull(job.number)
-    lines = [_verdict(desk)]
-    for number in sorted({*desk.api.linked_issues(job.number), *desk.own_issues()}):
-        desk.effects.again(f"close-{number}", lambda n=number: desk.api.close_issue(n))  # type: ignore[misc]
+    lines = [_verdict(desk), *_close_issues(desk)]
     kept = _delete_branch(desk, pull)
     if kept:
         lines.append(texts.branch_kept(pull.head_ref, kept))
     desk.effects.show(f"status-{job.trigger}", job.number, "\n\n".join(lines))
-    if desk.stop.is_set() and not desk.halt.is_set():
+    if late:
         desk.effects.say(f"late-{job.trigger}", job.number, texts.TOO_LATE)
     try:
         desk.worktree(f"merge-{job.number}").remove()
@@ -38,6 +36,26 @@ def tidy(desk: Desk) -> None:
         # The merge stands, whatever happens to its worktree (wrangle#601).
         get().warning("worktree_kept", trouble=str(error))
     desk.keep(status=Status.DONE, pr=job.number)
+
+
+def _close_issues(desk: Desk) -> list[str]:
+    """Close what GitHub links and what the PR was made for; a sentence for each that stays open."""
+    kept = []
+    for number in sorted({*desk.api.linked_issues(desk.job.number), *_own_issues(desk)}):
+        try:
+            desk.effects.again(f"close-{number}", lambda n=number: desk.api.close_issue(n))  # type: ignore[misc]
+        except ApiError as error:
+            kept.append(texts.issue_kept(number, f"GitHub answered {error.status}"))
+    return kept
+
+
+def _own_issues(desk: Desk) -> list[int]:
+    try:
+        return desk.own_issues()
+    except (ApiError, Moved) as gone:
+        # Deleted or transferred: nothing of this repository is left to close.
+        get().info("issue_gone", answer=str(gone))
+        return []
 
 
 def _verdict(desk: Desk) -> str:
@@ -53,7 +71,7 @@ def _verdict(desk: Desk) -> str:
     if tree is None or parent is None:
         raise Retry(f"{job.merge_sha} is not on {job.base_ref} yet")
     if tree != job.tree or parent != job.base:
-        return texts.untested(job, parent)
+        return texts.untested(job, parent, desk.mirror.log(job.base, parent))
     return texts.merged(job, str(job.facts.get("checks", "")))
 
 
@@ -80,4 +98,7 @@ def _delete_branch(desk: Desk, pull: PullRequest) -> str:
         desk.effects.once("branch", lambda: desk.api.delete_branch(pull.head_ref), lambda: None)
     except ApiError as error:
         return f"GitHub answered {error.status}"
+    except Retry as trouble:
+        get().warning("branch_kept", trouble=str(trouble))
+        return "GitHub did not say whether it may go"
     return "" if desk.job.effects.get("branch") else "GitHub protects it"

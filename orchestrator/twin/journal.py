@@ -24,7 +24,7 @@ class Exchange:
     body: Any  # parsed JSON of the request, or None
     status: int
     headers: dict[str, str]  # of the response, lower-case keys
-    answer: Any  # parsed JSON of the response, or None
+    answer: Any  # parsed JSON of the response (as it was before a fault cut it), or None
     login: str  # who called; "" for an unknown token
     git: bool = False
 

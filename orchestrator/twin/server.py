@@ -217,8 +217,8 @@ def _spoiled(answered: Answered, kind: Kind) -> Answered:
     if kind.trouble is Trouble.APPLY_THEN_RESET:
         return replace(answered, status=0, headers={}, data=None, body=b"")
     if kind.trouble is Trouble.SHORT:
-        return replace(answered, data=None, body=answered.body[: len(answered.body) // 2])
-    return replace(answered, data=None) if kind.trouble is Trouble.CUT else answered
+        return replace(answered, body=answered.body[: len(answered.body) // 2])
+    return answered
 
 
 def _json_or_none(payload: bytes) -> Any:
