@@ -2,15 +2,22 @@
 
 One thread polls; every job has a thread of its own. Agents share `MAX_CONCURRENT` slots, merges need none.
 A poll of one repository that fails is logged and tried again; it stops neither the others nor the jobs.
+
+Guaranteed: the main thread does nothing but hear signals, so that a request without an answer delays no stop;
+`STOP_WITHIN` after it no process of a run and no git child is left, whatever their threads wait for. What a
+thread was about to record is then lost, as in a crash, and the next start looks for it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import math
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 from orchestrator import process, service, texts
@@ -22,7 +29,7 @@ from orchestrator.decide.triggers import Begin, Cancel, Rules, Tell, decide
 from orchestrator.errors import Missing, Refused, Retry, Stopped
 from orchestrator.git.access import Access
 from orchestrator.git.mirror import Mirror
-from orchestrator.git.run import Identity
+from orchestrator.git.run import Identity, end_all
 from orchestrator.github.api import Api, me
 from orchestrator.github.feed import Feed
 from orchestrator.github.transport import ApiError, Moved, Transport, Unknown
@@ -34,7 +41,8 @@ from orchestrator.model import IN_PROGRESS, Actor, Job, Kind, Repo, Status
 from orchestrator.settings import Settings, agent_environ
 from orchestrator.state import RepoMemory, State
 
-STOP_WITHIN = 4.5  # seconds for everything to end after a signal
+STOP_WITHIN = 3.7  # seconds for everything to end after a signal; an agent that ignores SIGTERM takes 3
+GRACE = 1.0  # of these, for a poll and for git commands to come to their own end
 KEPT_DONE = 200  # finished jobs kept per repository for `status`
 
 
@@ -48,12 +56,19 @@ class Daemon:
         state: State,
         agent: Agent | None = None,
         clock: Clock | None = None,
+        halt: Stop | None = None,
     ) -> None:
-        """Connects and reads who we are. Missing when GitHub refuses the token or cannot be reached."""
+        """Ends what a killed daemon left running, connects and reads who we are; `halt` ends everything.
+
+        Missing when GitHub refuses the token or cannot be reached.
+        """
+        for job in state.jobs.values():
+            if job.run_id and job.status is Status.RUNNING:
+                process.sweep(job.run_id)
         self.settings = settings
         self.state = state
         self.clock = clock or SystemClock()
-        self.halt = Stop()
+        self.halt = halt or Stop()
         self.wake = Stop()
         self.agent = agent or Claude(settings.claude_command, agent_environ(settings))
         self.transport = Transport(settings.github_api_url, token, self.clock, self.halt)
@@ -63,13 +78,14 @@ class Daemon:
         self._feeds: dict[str, Feed] = {}
         self._places: dict[str, Place] = {}
         self.failed_polls = 0
+        self._closing = threading.Lock()
+        self._halted_at = math.inf
+        self.halt.listen(self._note_halt)
+        self.halt.listen(lambda: self.wake.set(self.halt.reason))
         try:
             self.me = me(self.transport)
         except Retry as error:
             raise Missing(f"{settings.github_api_url} cannot be reached: {error}. Check the network.") from error
-        for job in state.jobs.values():
-            if job.run_id and job.status is Status.RUNNING:
-                process.sweep(job.run_id)
 
     def check(self) -> None:
         """Every repository can be read and pushed to. Missing names the first that cannot."""
@@ -252,13 +268,28 @@ class Daemon:
         return 1 if left or self.failed_polls else 0
 
     def close(self) -> None:
-        """No new work, running jobs told to stop and waited for, connections and state closed."""
+        """No new work, running jobs told to stop and waited for, connections and state closed; again is harmless."""
         self.halt.set("the daemon stops")
-        deadline = time.monotonic() + STOP_WITHIN
+        self._note_halt()
+        with self._closing:
+            self._join(GRACE)
+            end_all()
+            self._join(STOP_WITHIN)
+            with self._lock:
+                hanging = set(self._running)
+            for job in self.state.jobs.values():
+                if job.key in hanging and job.run_id:
+                    process.sweep(job.run_id)
+            self.transport.close()
+            self.state.close()
+
+    def _note_halt(self) -> None:
+        self._halted_at = min(self._halted_at, time.monotonic())
+
+    def _join(self, within: float) -> None:
+        """Wait for the jobs' threads until `within` seconds after the halt."""
         for thread in self.running():
-            thread.join(max(0.0, deadline - time.monotonic()))
-        self.transport.close()
-        self.state.close()
+            thread.join(max(0.0, self._halted_at + within - time.monotonic()))
 
 
 def _claimed(job: Job) -> bool:
@@ -266,43 +297,88 @@ def _claimed(job: Job) -> bool:
     return any(k.startswith("unready-") and done for k, done in job.effects.items())
 
 
-def _obey_signals(daemon: Daemon) -> None:
-    """SIGTERM and Ctrl+C stop the daemon, SIGUSR1 wakes it."""
-    receiving, sending = socket.socketpair()
-    sending.setblocking(False)
-    # A Python signal handler may interrupt a lock that it needs itself, so a thread of its own acts.
-    signal.set_wakeup_fd(sending.fileno())
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, lambda *_: None)
+class _Work:
+    """The daemon from its start to its end, in a thread of its own; `rouse` is called when it is over."""
 
-    def act() -> None:
-        with receiving, sending:
-            while got := receiving.recv(1):
-                if got[0] == signal.SIGUSR1:
-                    daemon.wake.set("asked")
-                elif got[0] in (signal.SIGTERM, signal.SIGINT):
-                    daemon.halt.set(f"signal {signal.Signals(got[0]).name}")
+    def __init__(self, settings: Settings, token: str, once: bool, halt: Stop, rouse: Callable[[], object]) -> None:
+        self._settings = settings
+        self._token = token
+        self._once = once
+        self._halt = halt
+        self._rouse = rouse
+        self.daemon: Daemon | None = None
+        self.over: Future[int] = Future()
+        threading.Thread(target=self._run, name="loop", daemon=True).start()
 
-    daemon.halt.listen(lambda: daemon.wake.set("halt"))
-    threading.Thread(target=act, name="signals", daemon=True).start()
+    def _run(self) -> None:
+        try:
+            self.over.set_result(self._serve())
+        except BaseException as error:  # noqa: BLE001 - raised in the main thread
+            self.over.set_exception(error)
+        finally:
+            self._rouse()
+
+    def _serve(self) -> int:
+        state = State.open(Path(self._settings.state_file))
+        if state.warning:
+            get().error("state_recovered", what=state.warning)
+        try:
+            daemon = Daemon(self._settings, self._token, state, clock=service.WatchedClock(), halt=self._halt)
+            daemon.check()
+        except Stopped:
+            state.close()
+            return 0
+        except BaseException:
+            state.close()
+            raise
+        self.daemon = daemon
+        watched = list(self._settings.repos)
+        get().info("started", repos=watched, as_user=daemon.me.login, label=self._settings.ready_label)
+        service.notify("READY=1")
+        return daemon.loop(self._once, lambda: service.notify("WATCHDOG=1"))
 
 
 def main(settings: Settings, token: str, once: bool) -> int:
-    """`orchestrator run`: open, poll, leave in order. The exit code of the contract."""
-    state = State.open(Path(settings.state_file))
-    if state.warning:
-        get().error("state_recovered", what=state.warning)
+    """`orchestrator run`: open, poll, leave in order. The exit code of the contract.
+
+    SIGTERM and Ctrl+C stop the daemon, SIGUSR1 wakes it.
+    """
+    receiving, sending = socket.socketpair()
+    sending.setblocking(False)
+
+    def rouse() -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more
+            sending.send(b"\0")
+
+    halt = Stop()
+    with receiving, sending, _heard_by(sending):
+        work = _Work(settings, token, once, halt, rouse)
+        leave_at = math.inf
+        while not work.over.done() and (left := leave_at - time.monotonic()) > 0:
+            receiving.settimeout(None if left == math.inf else left)
+            try:
+                number = receiving.recv(1)[0]
+            except TimeoutError:
+                break
+            if number == signal.SIGUSR1 and work.daemon is not None:
+                work.daemon.wake.set("asked")
+            elif number in (signal.SIGTERM, signal.SIGINT) and not halt.is_set():
+                leave_at = time.monotonic() + GRACE
+                service.notify("STOPPING=1")
+                halt.set(f"signal {signal.Signals(number).name}")
+        if work.daemon is not None:
+            work.daemon.close()
+            get().info("stopped", reason=halt.reason)
+        return work.over.result() if work.over.done() else 0
+
+
+@contextlib.contextmanager
+def _heard_by(sending: socket.socket) -> Iterator[None]:
+    """Each signal leaves its number as a byte: a Python handler may interrupt a lock that it needs itself."""
+    signal.set_wakeup_fd(sending.fileno())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, lambda *_: None)
     try:
-        daemon = Daemon(settings, token, state)
-        daemon.check()
-    except BaseException:
-        state.close()
-        raise
-    _obey_signals(daemon)
-    get().info("started", repos=list(settings.repos), as_user=daemon.me.login, label=settings.ready_label)
-    service.notify("READY=1")
-    try:
-        return daemon.loop(once, lambda: service.notify("WATCHDOG=1"))
+        yield
     finally:
-        service.notify("STOPPING=1")
-        get().info("stopped", reason=daemon.halt.reason)
+        signal.set_wakeup_fd(-1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -48,13 +49,15 @@ class _Story:
         """Until it happened, looked at after every exchange of the local GitHub. Missing when time ran out."""
         while not twin.journal.wait_for(happened, 1.0):
             if self._daemon.poll() is not None:
-                raise Missing(f"The daemon ended with exit status {self._daemon.returncode} while the demo waited for {what}.")
+                code = self._daemon.returncode
+                raise Missing(f"The daemon ended with exit status {code} while the demo waited for {what}.")
             if time.monotonic() - self._start > self._patience:
                 raise Missing(f"Waited for {what} in vain; the demo took longer than {self._patience:g} s.")
 
 
 def main(keep: bool, agent: str) -> int:
     """Run the story; 0 when the issue became a merged pull request. `keep`: leave it running to be played with."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl+C: everything is ended and removed
     with tempfile.TemporaryDirectory(prefix="orchestrator-demo-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "daemon.log"
         with Twin(Path(folder) / "github", page=100) as twin:
@@ -77,7 +80,7 @@ def _set_up(twin: Twin, folder: Path, agent: str) -> tuple[str, dict[str, str]]:
     repo = twin.repo("acme/greetings", files=FILES)
     twin.user("you", repo, permission="admin")
     token = twin.token(twin.user("robot", repo, permission="write"))
-    standin = shlex.join([sys.executable, "-m", "orchestrator.agents.standin"])
+    standin = shlex.join([sys.executable, str(Path(__file__).parent / "agents" / "standin.py")])
     wanted = {
         "GITHUB_REPO": "acme/greetings",
         "GITHUB_API_URL": twin.url,

@@ -25,7 +25,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,12 +71,16 @@ class Saved:
     holder: Holder | None
 
 
-def _job(data: Mapping[str, Any]) -> tuple[Job, dict[str, Any]]:
+def _jobs(path: Path, body: Mapping[str, Any]) -> Iterator[tuple[Job, dict[str, Any]]]:
+    """Each job with the fields that this version does not know. Misconfigured where it does not know a word."""
     known = {f.name for f in dataclasses.fields(Job)}
-    values = {k: v for k, v in data.items() if k in known}
-    values["kind"] = Kind(values["kind"])
-    values["status"] = Status(values["status"])
-    return Job(**values), {k: v for k, v in data.items() if k not in known}
+    for key, data in body.get("jobs", {}).items():
+        values = {k: v for k, v in data.items() if k in known}
+        try:
+            job = Job(**{**values, "kind": Kind(values["kind"]), "status": Status(values["status"])})
+        except (KeyError, ValueError, TypeError) as error:
+            raise _newer(path, f"{key}: {error}") from error
+        yield job, {k: v for k, v in data.items() if k not in known}
 
 
 def _repo(data: Mapping[str, Any]) -> tuple[RepoMemory, dict[str, Any]]:
@@ -100,14 +104,18 @@ def _parse(path: Path) -> dict[str, Any]:
             f"{path} is not a state file of this program; it was left untouched. Set STATE_FILE to another path."
         )
     if not isinstance(document.get("version"), int) or document["version"] > VERSION:
-        raise Misconfigured(
-            f"{path} was written by a newer version (format {document.get('version')}, this program knows {VERSION});"
-            " it was left untouched. Upgrade with `pip install --upgrade orchestrator`."
-        )
+        raise _newer(path, f"format {document.get('version')}, this program knows {VERSION}")
     body = document.get("body")
     if not isinstance(body, dict) or document.get("checksum") != _digest(body):
         raise _Unreadable("the checksum does not fit")
     return body
+
+
+def _newer(path: Path, why: str) -> Misconfigured:
+    return Misconfigured(
+        f"{path} was written by a newer version ({why}); it was left untouched. "
+        "Upgrade with `pip install --upgrade orchestrator`."
+    )
 
 
 def _beside(path: Path, suffix: str) -> Path:
@@ -149,7 +157,7 @@ def read(path: Path) -> Saved:
                 f"{path} cannot be read ({error}). Start the daemon with `orchestrator run`: "
                 "it goes on from the previous generation."
             ) from error
-    jobs = tuple(_job(data)[0] for data in body.get("jobs", {}).values())
+    jobs = tuple(job for job, _ in _jobs(path, body))
     lock = _beside(path, ".lock")
     return Saved(jobs, lock.stat().st_mtime if lock.exists() else None, holder(path))
 
@@ -214,8 +222,9 @@ class State:
                     f"rebuilt from GitHub and no effect is repeated. {kept}"
                 )
         self._generation = int(body.pop("generation", 0))
-        for key, data in body.pop("jobs", {}).items():
-            self._jobs[key], self._unknown[key] = _job(data)
+        for job, unknown in _jobs(self._path, body):
+            self._jobs[job.key], self._unknown[job.key] = job, unknown
+        body.pop("jobs", None)
         for name, data in body.pop("repos", {}).items():
             self._repos[name], self._unknown["repo:" + name] = _repo(data)
         self._rest = body

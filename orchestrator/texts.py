@@ -320,7 +320,7 @@ def checks_late(names: Sequence[str], seconds: float) -> str:
 
 
 def base_kept_moving(times: int) -> str:
-    return f"The base moved each time that the merge was built and tested, {times} times in a row. Wait for a quiet time."
+    return f"The base moved each time the merge was built and tested, {times} times in a row. Wait for a quieter time."
 
 
 def files_modified(paths: Sequence[str]) -> str:

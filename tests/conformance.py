@@ -22,6 +22,8 @@ from tests import openapi_index
 from tests.graphql_conformance import check_graphql
 
 ANYWHERE = frozenset({401, 403, 404, 429})
+# GitHub answers null for a deleted fork, a deleted account and a missing description, though it does not publish that.
+NULL_ANYWAY = re.compile(r"head/repo|labels/\d+/description|actor")
 
 
 class Exchange(Protocol):
@@ -161,7 +163,8 @@ def _response_problems(operation: str, exchange: Exchange) -> Iterator[str]:
     if "json" not in exchange.headers.get("content-type", "json"):
         return
     if responses[status] is None:
-        if exchange.answer is not None:
+        # A refusal carries GitHub's sentence also where the description names no body (422 of a deleted ref).
+        if exchange.answer is not None and exchange.status < 400:
             yield f"status {status} carries no body"
     else:
         yield from _differences("response", _validator(operation, "responses", status), exchange.answer)
@@ -170,6 +173,8 @@ def _response_problems(operation: str, exchange: Exchange) -> Iterator[str]:
 def _differences(side: str, validator: jsonschema_rs.Draft202012Validator, value: Any) -> Iterator[str]:
     for error in _innermost(validator.iter_errors(value)):
         at = "/".join(str(step) for step in error.instance_path)
+        if side == "response" and error.instance is None and NULL_ANYWAY.fullmatch(at.lstrip("0123456789/")):
+            continue
         yield f"{side} at /{at}: {error.message[:300]}"
 
 

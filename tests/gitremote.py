@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.git.access import Access
+from orchestrator.git.environment import Identity
 from orchestrator.git.mirror import Mirror
-from orchestrator.git.run import Identity
 
 BOT = Identity("The Bot", "bot@example.test")
 LINK = "120000"

@@ -162,7 +162,8 @@ def bad_bytes(run: Run) -> int:
     run.write(b'\xff\xfe\x00 not json\n\n[1, 2]\n"word"\n{"type": 7}\n{"type": "assistant", "message": []}\n')
     run.write(b'{"type": "result"\n{"type": "rate_limit_event", "rate_limit_info": 5}\n')
     run.write(b'{"type": "assistant", "message": {"content": [{"type": "text", "text": "caf\xe9 \\ud83d"}, 4]}}\n')
-    return run.good(text="caf\ufffd")
+    run.write(json.dumps(GOOD).encode()[:-1] + b', "num_turns": 2, "result": "caf\xe9"}\n')
+    return 0
 
 
 def deep(run: Run) -> int:

@@ -263,7 +263,8 @@ def test_logs_follows_a_run_to_its_end(tmp_path: Path, running: State) -> None:
             more.write(b"\n")
         assert child.stdout.readline() == b"I fix it.\n"
         assert child.stdout.readline() == b"Now.\n"
-        assert child.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(timeout=1)
         running.put(job(42, status=Status.DONE, run_id="r-1", log=str(file)))
         assert child.stdout.read() == b""
         assert child.wait(timeout=10) == 0

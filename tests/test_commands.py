@@ -6,11 +6,12 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.decide.commands import Command, Verb, parse
 
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # other work may fill the machine
 MERGE = Command(Verb.MERGE)
 SHA = "abcdef1"
 
@@ -69,6 +70,11 @@ C1 = {
     "link target": "[a](\n/merge\n)",
     "link title": '[a](b "\n/merge\n")',
     "link in brackets": "[/merge](x)",
+    "link title swallows a backtick": '[a](b "`")\n`\n/merge\n`',
+    "definition's label swallows a backtick": "[`]: b\n`\n/merge\n`",
+    "underlined definition": "[a]: b\n===\n<b>\n```\n\n/merge",
+    "tag inside a tag": "<pre>\n<b </pre>\n/merge",
+    "quoted element that the quote's end does not end": "> <blockquote>\n\n/merge",
     "definition's target": "[a]:\n/merge",
     "definition's title": '[a]: b "\n/merge\n"',
     "footnote": "x[^1]\n\n[^1]: a\n/merge",
@@ -120,6 +126,8 @@ LIVE = {
     "above a signature": "/merge\n-- \nAda",
     "after a rule": "***\n/merge",
     "after a heading": "# a\n/merge",
+    "after a link with a title": '[a](https://b/c_(d) "e")\n/merge\n[f](g)',
+    "after a quoted element": "> <details>\n> a\n\n/merge",
     "generics": "a Map<String, List<T>> b\n/merge\n> c",
     "smaller than": "1 < 2\n/merge\n3 > 2",
     "an item that starts empty ends at a blank": "-\n\n  /merge",
@@ -256,11 +264,11 @@ BEFORE = {"lines": "+ - " * 9 + "\n", "signs": "a <b c='"}  # inside deep lists,
 
 @pytest.mark.parametrize("inside", [False, True], ids=["alone", "inside"])
 @pytest.mark.parametrize("piece", NASTY)
-def test_C6_linear_time_for_the_longest_comment(piece: str, inside: bool) -> None:
+def test_C6_linear_time_for_any_nasty_comment(piece: str, inside: bool) -> None:
     before = BEFORE["lines" if "\n" in piece else "signs"] if inside else ""
-    small, large = (before + piece * (size // len(piece)) for size in (4_096, 65_536))
+    small, large = (before + piece * (size // len(piece)) for size in (2_048, 32_768))
     # Sixteen times the text: linear costs 16 times the time, quadratic 256 times. A busy machine gets second chances.
-    assert any(seconds(large) <= 80 * max(seconds(small), 0.0005) for _ in range(4))
+    assert any(seconds(large) <= 80 * max(seconds(small), 0.0003) for _ in range(4))
 
 
 @pytest.mark.parametrize(
@@ -317,6 +325,7 @@ blocks = st.lists(
 )
 
 
+@calm
 @given(blocks, st.sampled_from(("\n", "\r\n", "\r")))
 def test_generated_documents_are_read_as_they_were_built(document: list[tuple[str, int]], newline: str) -> None:
     built, expected, hidden = [], None, False
@@ -339,6 +348,7 @@ nasty = st.lists(st.sampled_from(pieces) | st.sampled_from("\n \t>"), max_size=4
 texts = nasty | st.text()
 
 
+@calm
 @given(texts)
 def test_a_command_is_always_a_whole_line_of_the_comment(body: str) -> None:
     lines = re.split("\r\n|\r|\n", body)
@@ -346,6 +356,7 @@ def test_a_command_is_always_a_whole_line_of_the_comment(body: str) -> None:
         assert any(re.fullmatch(r" {0,3}/merge(?:[ \t].*)?", line, re.I | re.S) for line in lines)
 
 
+@calm
 @given(texts)
 def test_no_text_commands_from_inside_a_quote_a_fence_or_indented_code(body: str) -> None:
     lines = re.split("\r\n|\r|\n", body)
@@ -356,12 +367,14 @@ def test_no_text_commands_from_inside_a_quote_a_fence_or_indented_code(body: str
     assert parse("\n".join("    " + line for line in lines)) is None
 
 
+@calm
 @given(texts)
 def test_the_kind_of_line_end_changes_nothing(body: str) -> None:
     plain = body.replace("\r", "")
     assert parse(plain.replace("\n", "\r\n")) == parse(plain) == parse(plain.replace("\n", "\r"))
 
 
+@calm
 @given(texts.filter(lambda body: not body.startswith("\ufeff")))
 def test_what_follows_after_a_blank_line_does_not_change_what_was_read(body: str) -> None:
     assert parse(body + "\n\n> later") == parse(body)

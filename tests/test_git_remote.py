@@ -213,9 +213,19 @@ def test_a_repository_that_is_not_there_is_missing(twin: Twin, repo: RepoHandle,
 
 
 def test_a_web_page_instead_of_git_is_no_git_host(twin: Twin, repo: RepoHandle, mirror: Mirror) -> None:
-    twin.faults.add(Fault(f"GET *{repo.name}*", html(), times=9))
-    with pytest.raises(Missing, match="not a git host"):
-        mirror.fetch(MAIN)
+    """Git itself takes a page of one line for a repository without branches."""
+    sha = work_on(mirror, repo)
+    twin.faults.add(Fault(f"* *{repo.name}*", html(), times=99))
+    calls: list[Callable[[], object]] = [
+        lambda: mirror.fetch(MAIN),
+        lambda: mirror.push(sha, "b", None),
+        lambda: mirror.remote_sha(MAIN),
+        Mirror(mirror.path, mirror.access, BOT).ensure,
+    ]
+    for call in calls:
+        with pytest.raises(Missing, match="not a git host"):
+            call()
+    assert mirror.sha(HERE) == repo.sha("main")
 
 
 @pytest.mark.parametrize(

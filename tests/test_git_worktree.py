@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from pathlib import Path
 
 import pytest
@@ -199,9 +199,22 @@ def test_a_creation_that_was_killed_is_replaced_without_salvage(mirror: Mirror, 
         *(BRANCH, str(tree.path), start),
         cwd=mirror.path,
     )
+    (tree.path / "a.txt").write_text("a\n")  # the first of its files
     tree.create(start, BRANCH)
     assert not tree.dirty()
     assert salvaged(mirror) == []
+
+
+def test_a_creation_waits_for_whoever_holds_the_mirror(mirror: Mirror, start: str) -> None:
+    tree = Worktree(mirror, mirror.base / "issue-1")
+    with ThreadPoolExecutor(1) as pool:
+        with mirror.lock:
+            creation = pool.submit(tree.create, start, BRANCH)
+            with pytest.raises(TimeoutError):
+                creation.result(0.2)
+            assert registered(mirror) == []
+        creation.result(10)
+    assert tree.head() == start
 
 
 @pytest.mark.parametrize("left", ["HEAD", "commondir", "gitdir", None])
@@ -514,9 +527,10 @@ def test_links_that_the_repository_had_before_are_its_own_business(remote: Remot
 def test_collect_refuses_a_huge_file_before_reading_it(tree: Worktree, mirror: Mirror) -> None:
     with (tree.path / "video.bin").open("wb") as file:
         file.truncate(content.LARGEST_FILE + 1)
-    (tree.path / "video.bin").chmod(0o000)
+    before = sorted(mirror.path.glob("objects/*/*"))
     with pytest.raises(Refused, match=r"`video\.bin` is 50 MB"):
         tree.collect("x")
+    assert sorted(mirror.path.glob("objects/*/*")) == before
 
 
 def test_collect_refuses_a_huge_file_that_the_agent_committed(tree: Worktree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -656,11 +670,27 @@ def test_remove_takes_folder_registration_and_pushed_branch(tree: Worktree, mirr
     tree.remove()
 
 
-def test_remove_leaves_a_branch_that_only_we_have(tree: Worktree, mirror: Mirror) -> None:
+def test_remove_leaves_a_branch_that_only_we_have(tree: Worktree, mirror: Mirror, start: str) -> None:
     (tree.path / "a.txt").write_text("1\n")
     head = tree.collect("x")
     tree.remove()
     assert mirror.sha(f"refs/heads/{BRANCH}") == head
+    tree.create(start, BRANCH)
+    assert mirror.sha(f"{SALVAGE}/issue-1/1") == head
+
+
+def test_remove_leaves_a_branch_that_another_worktree_is_on(tree: Worktree, mirror: Mirror, start: str) -> None:
+    other = Worktree(mirror, mirror.base / "issue-2")
+    other.create(start, "feature/issue-2")
+    run_git("symbolic-ref", "HEAD", f"refs/heads/{BRANCH}", cwd=other.path)
+    tree.remove()
+    assert other.head() == start
+
+
+def test_remove_deletes_no_ref_but_a_branch(tree: Worktree, mirror: Mirror, start: str) -> None:
+    (mirror.path / "worktrees" / tree.name / "HEAD").write_text("ref: refs/remotes/origin/main\n")
+    tree.remove()
+    assert mirror.sha("refs/remotes/origin/main") == start
 
 
 def test_remove_deletes_folders_that_were_made_read_only(tree: Worktree) -> None:

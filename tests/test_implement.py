@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.model import Status
-from orchestrator.twin import Fault, IssueHandle, status
+from orchestrator.twin import Fault, status
 from tests.conftest import MakeHouse
 from tests.house import House, stub
 from tests.story import Record, expect_pull, expect_work, outcomes, ready, sticky
@@ -25,8 +25,10 @@ def test_a_label_by_somebody_without_write_permission_starts_nothing_and_is_answ
     house.alice.comments(issue, "What is this?")
     house.quiet()
     assert len(house.said(issue)) == 1
-    assert "@mallory" in house.said(issue)[0] and "no write permission" in house.said(issue)[0]
-    assert issue.labels == ["ready"] and issue.reactions == []
+    assert "@mallory" in house.said(issue)[0]
+    assert "write permission" in house.said(issue)[0]
+    assert issue.labels == ["ready"]
+    assert issue.reactions == []
     assert not (house.folder / "worktrees").exists()
     house.expect("POST issues/1/comments")
 
@@ -37,15 +39,19 @@ def test_a_label_by_a_bot_with_write_permission_starts_nothing(house: House) -> 
     bot.labels(issue, "ready")
     house.quiet()
     assert len(house.said(issue)) == 1
+    assert "@labeller[bot]" in house.said(issue)[0]
     house.expect("POST issues/1/comments")
 
 
-def test_a_label_by_an_account_that_is_gone_starts_nothing(house: House) -> None:
+def test_a_label_that_nobody_is_known_to_have_put_on_starts_nothing(house: House) -> None:
     issue = ready(house)
     with issue.looking():
-        issue.thing.events[-1].actor = None
+        issue.thing.events.clear()
     house.quiet()
-    assert len(house.said(issue)) == 1 and "@somebody" not in house.said(issue)[0]
+    house.alice.comments(issue, "Well?")
+    house.quiet()
+    assert len(house.said(issue)) == 1
+    assert "@" not in house.said(issue)[0]
     house.expect("POST issues/1/comments")
 
 
@@ -68,7 +74,8 @@ def test_ready_is_replaced_by_in_progress_while_the_agent_works(house: House) ->
     house.github.before("POST */git-receive-pack", lambda: seen.append(issue.labels))
     house.github.before("POST pulls", lambda: seen.append(issue.labels))
     house.quiet()
-    assert seen and all(labels == ["in-progress"] for labels in seen)
+    assert seen
+    assert all(labels == ["in-progress"] for labels in seen)
     assert issue.labels == []
     expect_pull(house, issue)
 
@@ -103,15 +110,17 @@ def test_set_up_commands_run_in_the_worktree_before_the_agent(make_house: MakeHo
 
 
 def test_a_failing_set_up_command_is_told_with_the_end_of_its_output(make_house: MakeHouse) -> None:
-    record = Record(Path(make_house.__name__))
     house = make_house(setup_commands=("true", "seq 1 20000; echo the cause; exit 7"))
     record = Record(house.folder / "record")
     issue = ready(house)
     house.start(claude_command=stub("--record", str(record.file), "success"))
     house.quiet()
     [said] = outcomes(issue)
-    assert "Command 2 of 2" in said and "exit status 7" in said
-    assert "the cause" in said and "19999" in said and "\n100\n" not in said
+    assert "Command 2 of 2" in said
+    assert "exit status 7" in said
+    assert "the cause" in said
+    assert "19999" in said
+    assert "\n100\n" not in said
     assert issue.labels == ["needs-human"]
     assert record.runs == []
     expect_work(house, issue)
@@ -137,7 +146,9 @@ def test_the_pull_request_says_what_was_done_how_it_was_checked_and_what_it_cost
     body = house.repo.pulls[0].body or ""
     assert body.startswith("Closes #1")
     assert "The stub did its work." in body
-    assert "2 turns" in body and "min" in body and "$0.25" in body
+    assert "2 turns" in body
+    assert "min" in body
+    assert "$0.25" in body
     assert [text for text in sticky(issue) if "#2" in text]
     expect_pull(house, issue)
 
@@ -149,10 +160,13 @@ def test_a_failure_is_one_comment_with_cause_log_worktree_and_next_step(make_hou
     [said] = outcomes(issue)
     assert said.startswith("Claude Code failed: It fell over.")
     assert "label the issue `ready` again" in said
-    assert "orchestrator logs 1" in said and house.job("implement", 1).log in said
+    assert "orchestrator logs 1" in said
+    assert house.job("implement", 1).log in said
     worktree = house.folder / "worktrees/acme/app/issue-1"
-    assert str(worktree) in said and worktree.is_dir()
-    assert issue.labels == ["needs-human"] and len(sticky(issue)) == 1
+    assert str(worktree) in said
+    assert worktree.is_dir()
+    assert issue.labels == ["needs-human"]
+    assert len(sticky(issue)) == 1
     assert house.repo.pulls == []
     expect_work(house, issue)
 
@@ -172,7 +186,8 @@ def test_a_label_after_a_failure_starts_an_attempt_that_holds_nothing_of_the_fai
     assert house.repo.git("diff", "--name-only", "main", pull.head_sha).split() == ["good.txt"]
     assert "attempt 2" in (pull.body or "")
     assert issue.labels == []
-    assert len(outcomes(issue)) == 1 and len(sticky(issue)) == 1
+    assert len(outcomes(issue)) == 1
+    assert len(sticky(issue)) == 1
     expect_pull(house, issue)
 
 
@@ -222,7 +237,8 @@ def test_after_a_closed_pull_request_the_next_attempt_starts_afresh(house: House
     house.alice.labels(issue, "ready")
     house.quiet()
     pull = house.repo.pulls[-1]
-    assert len(house.repo.pulls) == 2 and pull.open
+    assert len(house.repo.pulls) == 2
+    assert pull.open
     assert house.repo.log(pull.head_sha) == ["Greet people", "First commit"]
     expect_pull(house, issue)
 
@@ -242,7 +258,9 @@ def test_the_prompt_holds_the_issue_and_the_comments_of_people_who_may_write_and
     house.start(claude_command=stub("--record", str(record.file), "success"))
     house.quiet()
     [prompt] = record.prompts
-    assert "Greet people" in prompt and "The body." in prompt and "Bob wants it in French." in prompt
+    assert "Greet people" in prompt
+    assert "The body." in prompt
+    assert "Bob wants it in French." in prompt
     assert not [word for word in ("Mallory", "opinion", "ghost", "Working on this issue") if word in prompt]
     expect_pull(house, issue)
 
@@ -310,8 +328,3 @@ def test_a_conversation_that_takes_no_comment_does_not_stop_the_work(house: Hous
     assert house.said(issue) == []
     house.expect("POST issues/1/reactions", "POST issues/1/labels", "DELETE issues/1/labels/*")
     house.expect("POST issues/1/comments", "PUSH refs/heads/feature/issue-1", "POST pulls")
-
-
-def answered(issue: IssueHandle) -> bool:
-    """Whether the daemon has said anything."""
-    return any(c.author == "robot" for c in issue.comments)

@@ -90,6 +90,7 @@ def test_no_form_of_a_secret_gets_out(format: Any) -> None:
     assert "canary" not in said
     assert "eC1hY2Nlc3M" not in said
     assert said.count("[secret]") >= 8
+    assert "retrying with [secret]" in said
     assert "boom abc" in said  # too short to be a secret
 
 

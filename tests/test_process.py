@@ -189,6 +189,25 @@ def test_a_stop_ends_the_run(lab: Lab) -> None:
     assert (ended.cause, ended.code) == (Cause.STOPPED, -signal.SIGTERM)
 
 
+def test_a_stop_that_outlives_many_runs_forgets_them(lab: Lab) -> None:
+    class Counting(Stop):
+        listeners = 0
+
+        def listen(self, call: Callable[[], None]) -> Callable[[], None]:
+            undo = super().listen(call)
+            self.listeners += 1
+
+            def forget() -> None:
+                undo()
+                self.listeners -= 1
+
+            return forget
+
+    stop = Counting()
+    lab.sh("true", stop=stop)
+    assert stop.listeners == 0
+
+
 def test_nothing_is_started_after_a_stop(lab: Lab) -> None:
     stop = Stop()
     stop.set("before")

@@ -6,13 +6,14 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.decide.commands import parse
 from orchestrator.decide.markdown import outline
 from orchestrator.quoting import cap, fence, inert, plain, tail
 
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # other work may fill the machine
 MARK = "<!-- orchestrator:"
 PIECES = (
     *(
@@ -97,6 +98,7 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
     assert tail(b"a\xff\xfeb") == "a\ufffd\ufffdb"
 
 
+@calm
 @given(st.binary(max_size=200) | texts.map(lambda text: text.encode("utf-8", "replace")), st.integers(8, 60))
 def test_the_tail_never_exceeds_its_limit(data: bytes, limit: int) -> None:
     text = tail(data, limit)
@@ -134,6 +136,7 @@ def test_M16_nothing_drives_a_terminal_or_hides(text: str, expected: str) -> Non
     assert plain(text) == expected
 
 
+@calm
 @given(texts)
 def test_plain_text_holds_no_control_or_format_characters(text: str) -> None:
     result = plain(text)
@@ -159,6 +162,7 @@ def test_a_marker_or_a_lone_command_in_code_is_broken_for_readers_that_know_no_f
     assert "/merge\n/lgtm now\n" in visible(result)
 
 
+@calm
 @given(texts)
 def test_a_fenced_text_stays_one_block(text: str) -> None:
     result = fence(text)
@@ -252,6 +256,7 @@ def test_absurd_nesting_is_shown_as_code() -> None:
     assert inert(text) == f"```\n{text}\n```"
 
 
+@calm
 @given(texts)
 def test_no_inert_text_is_a_command_a_marker_or_an_open_fence(text: str) -> None:
     result = inert(text)
@@ -262,6 +267,7 @@ def test_no_inert_text_is_a_command_a_marker_or_an_open_fence(text: str) -> None
     assert inert(result) == result
 
 
+@calm
 @given(
     st.lists(st.sampled_from([one for one in PIECES if "`" not in one and "~" not in one]), max_size=30).map("".join)
 )
@@ -298,6 +304,7 @@ def test_a_fence_too_long_to_close_is_left_out() -> None:
     assert result == "before\n\n(Cut here: the text is too long for GitHub.)"
 
 
+@calm
 @given(texts, st.integers(1, 80), st.integers(300, 700), st.integers(300, 900))
 def test_no_text_exceeds_either_limit_or_stays_in_an_open_fence(text: str, times: int, few: int, bytes_: int) -> None:
     result = cap(text * times, few, bytes_)

@@ -20,4 +20,4 @@ def test_the_settings_table_is_that_of_the_program() -> None:
 def test_every_command_is_named() -> None:
     text = README.read_text(encoding="utf-8")
     for name in main.commands:
-        assert f"orchestrator {name}" in text, name
+        assert f"orchestrator {name}" in text or f"make {name}" in text, name

@@ -70,8 +70,8 @@ def test_several_repositories_and_commands_are_read() -> None:
 
 
 def test_an_unknown_key_names_the_near_miss_and_its_line() -> None:
-    assert trouble("GITHUB_REPO=octo/demo\n\n# pace\nPOLL_INTERVALL=3\n") == [
-        ".env, line 4: there is no setting POLL_INTERVALL. Did you mean POLL_INTERVAL?"
+    assert trouble("GITHUB_REPO=octo/demo\n# pace\n\n\nPOLL_INTERVALL=3\n") == [
+        ".env, line 5: there is no setting POLL_INTERVALL. Did you mean POLL_INTERVAL?"
     ]
     assert trouble("GITHUB_REPO=octo/demo\nCOFFEE=3\n") == [
         ".env, line 2: there is no setting COFFEE. `.env.example` lists the settings."

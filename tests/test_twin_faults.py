@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +113,15 @@ def test_a_hanging_request_ends_with_the_client_or_with_the_twin(tmp_path: Path)
     waiting.join(10)
     assert len(failed) == 1
     assert set(threading.enumerate()) <= before
+
+
+def test_a_connection_that_comes_in_while_the_twin_closes_is_hung_up(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, Twin(tmp_path) as github:
+        github._server.hang_up()
+        github._server.opened(ours)
+        theirs.settimeout(5)
+        assert theirs.recv(1) == b""
 
 
 def test_hooks_run_just_before_and_just_after(place: Place) -> None:

@@ -99,18 +99,20 @@ def test_activity_tells_pushes_with_the_servers_time(place: Place) -> None:
     place.time += 100
     one = place.alice.pushes(place.repo, "fix", {"a": "1\n"}, date=START - 10_000)
     place.time += 100
+    onward = place.alice.pushes(place.repo, "fix", {"b": "1\n"})
     two = place.bob.force_pushes(place.repo, "fix", {"a": "2\n"})
     place.bob.deletes_branch(place.repo, "fix")
     rows = place.all("activity?ref=refs/heads/fix&time_period=day")
     zero = "0" * 40
     assert [(r["activity_type"], r["before"], r["after"], r["actor"]["login"]) for r in rows] == [
         ("branch_deletion", two, zero, "bob"),
-        ("force_push", one, two, "bob"),
+        ("force_push", onward, two, "bob"),
+        ("push", one, onward, "alice"),
         ("branch_creation", zero, one, "alice"),
     ]
     assert rows[-1]["timestamp"] == "2026-09-21T14:15:00Z"
     assert [r["after"] for r in place.all("activity?ref=main")] == [first]
-    assert len(place.all("activity")) == 4
+    assert len(place.all("activity")) == 5
     place.time += 86_400 * 2
     assert place.get("activity?time_period=day") == []
 

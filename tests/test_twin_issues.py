@@ -183,3 +183,11 @@ def test_odd_text_comes_back_as_it_was_written(place: Place) -> None:
     place.alice.opens_issue(place.repo, title, "line\r\nline\n\0")
     row = place.get("issues/1")
     assert (row["title"], row["body"]) == (title, "line\r\nline\n\0")
+
+
+def test_odd_names_make_good_addresses(place: Place) -> None:
+    robot = place.github.user("helper[bot]", place.repo, permission="write", kind="Bot")
+    robot.opens_issue(place.repo, "Title", labels=("a b/c? 😀",))
+    row = place.get("issues/1")
+    assert (row["user"]["type"], row["user"]["login"]) == ("Bot", "helper[bot]")
+    assert place.call("GET", row["labels"][0]["url"]).json()["name"] == "a b/c? 😀"

@@ -119,7 +119,9 @@ def test_pygithub_reads_and_writes_unchanged(place: Place) -> None:
     place.alice.opens_issue(place.repo, "Title", labels=("ready",))
     place.alice.opens_issue(place.repo, "Two")
     place.alice.opens_issue(place.repo, "Three")
-    with Github(base_url=place.github.url, auth=Auth.Token(place.token), retry=None, seconds_between_writes=None) as client:
+    with Github(
+        base_url=place.github.url, auth=Auth.Token(place.token), retry=None, seconds_between_writes=None
+    ) as client:
         repo = client.get_repo("acme/app")
         assert [issue.number for issue in repo.get_issues(sort="created", direction="asc")] == [1, 2, 3]
         repo.get_issue(1).create_comment("hello")

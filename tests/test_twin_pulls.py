@@ -133,18 +133,14 @@ def test_files_tell_binaries_renames_and_deletions(place: Place) -> None:
     assert rows["new/näme"]["previous_filename"] == "old name"
 
 
-def test_a_fork_that_is_deleted_leaves_a_head_without_repository(tmp_path: Path) -> None:
-    place = Place(tmp_path)  # GitHub publishes `head.repo` as never null, and it is
-    try:
-        pr = place.mallory.opens_fork_pr(place.repo, {"evil": "1\n"})
-        assert place.get("pulls/1")["head"]["repo"]["fork"] is True
-        assert place.repo.git("rev-parse", "refs/pull/1/head") == pr.head_sha
-        assert place.repo.branches == ["main"]
-        place.github.deletes_fork(pr)
-        head = place.get("pulls/1")["head"]
-        assert (head["repo"], head["label"], head["sha"]) == (None, "mallory:patch-1", pr.head_sha)
-    finally:
-        place.close()
+def test_a_fork_that_is_deleted_leaves_a_head_without_repository(place: Place) -> None:
+    pr = place.mallory.opens_fork_pr(place.repo, {"evil": "1\n"})
+    assert place.get("pulls/1")["head"]["repo"]["fork"] is True
+    assert place.repo.git("rev-parse", "refs/pull/1/head") == pr.head_sha
+    assert place.repo.branches == ["main"]
+    place.github.deletes_fork(pr)
+    head = place.get("pulls/1")["head"]
+    assert (head["repo"], head["label"], head["sha"]) == (None, "mallory:patch-1", pr.head_sha)
 
 
 def test_a_squash_lands_as_one_commit_with_real_content(place: Place) -> None:
@@ -227,6 +223,18 @@ def test_linked_issues_are_closed_only_by_merges_into_the_default_branch(place: 
     place.alice.edits(pr, "no words any more")
     place.alice.merges(pr)
     assert [issue.open for issue in place.repo.issues] == [True, False, False]
+
+
+def test_a_merge_may_leave_its_linked_issues_open(place: Place) -> None:
+    issue = place.alice.opens_issue(place.repo, "one")
+    place.alice.pushes(place.repo, "release", {"r": "1\n"})
+    moved = open_pr(place, "moved", body="Fixes #1")
+    place.alice.retargets(moved, "release")
+    place.alice.merges(moved)
+    assert issue.open
+    place.repo.settings(autoclose=False)
+    place.alice.merges(open_pr(place, "silent", body="Fixes #1"))
+    assert issue.open
 
 
 def test_the_merge_state_follows_protection_checks_and_reviews(place: Place) -> None:

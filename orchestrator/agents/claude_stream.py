@@ -169,6 +169,8 @@ def _service_failure(result: dict[str, Any], stream: Stream, reason: object) -> 
         return Verdict(Outcome.BAD_REQUEST, f"The task is too large for the model: {said}")
     if result.get("stop_reason") == "refusal":
         return Verdict(Outcome.BAD_REQUEST, f"The model refused the task: {said}")
+    if reason not in (None, "completed", "api_error", "model_error"):
+        return Verdict(Outcome.CRASHED, f"Claude Code ended before its time ({_short(str(reason))}): {said}")
     match _service_outcome(stream.error, _number(result, "api_error_status")):
         case Outcome.AUTH:
             return Verdict(Outcome.AUTH, f"Claude Code is not logged in or was refused ({said}); {_LOG_IN}.")

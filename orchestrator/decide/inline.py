@@ -6,12 +6,13 @@ import re
 from collections import Counter, defaultdict, deque
 
 _QUOTED = r"\"[^\"\n`<>]*\"|'[^'\n`<>]*'"
-# An escape, a run of backticks, a tag that is complete on its line, or the beginning of one that is not.
+_TARGET = r"\]\((?:[^()\s<\"'`\\]|\([^()\s<\"'`\\]*\))*(?: +\"[^\"\n`\\]*\")?\)"
+# An escape, a run of backticks, a tag or a link's target that is complete on its line, or the beginning of one that is
+# not: both may swallow backticks.
 _TAG = rf"<[a-z/](?:[^<>\n\"'`]|{_QUOTED})*>|<[a-z/][^<>\n\"'`]*(?=<)"  # the second cannot become a tag any more
-_TOKEN = re.compile(rf"\\[^\n]|(?P<run>`+)|(?P<tag>{_TAG})|(?P<unclear><[a-z/!?])", re.I)
-_BRACKETS = re.compile(r"!?\[[^\[\]\n]*\](?:\([^()\s]*\)|(?![(:]))")
+_TOKEN = re.compile(rf"\\[^\n]|(?P<run>`+)|(?P<whole>{_TAG}|{_TARGET})|(?P<unclear><[a-z/!?]|\]\()", re.I)
+_BRACKETS = re.compile(rf"!?\[[^\[\]\n]*(?:{_TARGET}|\](?!\())")
 _LINK = (re.compile(r"\["), re.compile(r"[\])]"))
-_DEFINITION = re.compile(r"\[[^\[\]]*\]:")
 _CONCEALING = "a|blockquote|code|del|details|kbd|pre|q|s|samp|strike|summary|table|template|tt"
 _CONCEALING_TAG = re.compile(rf"(?P<comment><!--)|(?P<end>-->)|<(?P<closing>/?)(?P<name>{_CONCEALING})\b", re.I)
 _BROKEN_TAG = re.compile(r"<[a-z/!?][^<>]*(?:<|\Z)", re.I)
@@ -34,13 +35,11 @@ class Concealment:
         return self._comment or self._broken or self._open.total() > 0
 
     def read(self, text: str, enclosed: bool) -> None:
-        """`enclosed`: in a quote or a footnote, whose end also ends the elements that begin inside."""
+        """`enclosed`: in a quote or a footnote. Its end ends what began inside, except that a raw quote may take it."""
         for tag in _CONCEALING_TAG.finditer(text):
             if tag["comment"] or tag["end"]:
                 self._comment = bool(tag["comment"])
-            elif self._comment or enclosed:
-                continue
-            else:
+            elif not self._comment and not (enclosed and tag["name"].lower() != "blockquote"):
                 name = tag["name"].lower()
                 self._open[name] = max(0, self._open[name] + (-1 if tag["closing"] else 1))
 
@@ -60,21 +59,25 @@ def uncovered(lines: list[str], concealment: Concealment, enclosed: bool) -> lis
     before = bool(concealment)
     text, unclear = _cover_code("\n".join(lines))
     concealment.read(text + unclear, enclosed)
-    if before or concealment:
+    if before or concealment or may_define(lines):
         return [False] * len(lines)
     clear, size = len(text), len(text) + len(unclear)
     brackets = _BRACKETS.sub(_covered, text) + unclear
-    definition = _DEFINITION.search(brackets)
     text += unclear
     spans = [_between(text, opener, closer) for opener, closer in _PAIRS]
-    spans += [_between(brackets, *_LINK), (definition.start() if definition else size, size), (clear, size)]
+    spans += [_between(brackets, *_LINK), (clear, size)]
     for begin, end in spans:
         text = text[:begin] + _blank(text[begin:end]) + text[end:]
     return [line == left for line, left in zip(lines, text.split("\n"), strict=True)]
 
 
+def may_define(lines: list[str]) -> bool:
+    """Whether the paragraph begins with what may be link definitions, which nobody sees."""
+    return lines[0].startswith("[") and any("]:" in line for line in lines)
+
+
 def _cover_code(text: str) -> tuple[str, str]:
-    """The text with code spans and escapes covered, and apart what begins with a tag that does not end on its line."""
+    """The text with code spans and escapes covered, and apart what begins where code can no longer be told for sure."""
     closers: defaultdict[int, deque[int]] = defaultdict(deque)
     for run in re.finditer("`+", text):
         closers[len(run[0])].append(run.start())
@@ -87,7 +90,7 @@ def _cover_code(text: str) -> tuple[str, str]:
         end = token.end()
         if token["run"]:
             end = _code_end(token, closers[len(token["run"])])
-        keep = token["tag"] or (token["run"] and end == token.end())
+        keep = token["whole"] or (token["run"] and end == token.end())
         parts.append(text[token.start() : end] if keep else _blank(text[token.start() : end]))
         position = end
     return "".join(parts) + text[position:], ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from orchestrator.decide.inline import Concealment, uncovered
+from orchestrator.decide.inline import Concealment, may_define, uncovered
 
 _DEEPEST = 20  # containers: each costs a step per line, and nobody writes a command below that
 
@@ -45,7 +45,7 @@ _HTML = (  # how a block of HTML begins, and what its last line holds
 class Outline:
     """How GitHub reads a text."""
 
-    clear: bool = False  # False: not read, because it is nested absurdly or begins with a byte order mark
+    clear: bool = False  # False: not read, because its reading is anybody's guess
     plain: tuple[str, ...] = ()  # the lines that are the writer's own plain text, unchanged and in order
     fenced: frozenset[int] = frozenset()  # indices of the lines inside fenced code
     open_fence: str = ""  # the run that would close the fenced code at the text's end
@@ -60,13 +60,13 @@ def outline(text: str) -> Outline:
     try:
         for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
             blocks.read(line)
-    except _TooDeep:
+    except _Unclear:
         return Outline()
     return blocks.finish()
 
 
-class _TooDeep(Exception):
-    """More than `_DEEPEST` containers in each other."""
+class _Unclear(Exception):
+    """Nested absurdly, or so that other readers may see other blocks."""
 
 
 class _Mark(Enum):
@@ -185,7 +185,7 @@ class _Blocks:
             self._containers.append(container)
             matched += 1
             if matched > _DEEPEST:
-                raise _TooDeep
+                raise _Unclear
             position += begin
             if not text[position:].strip(" "):
                 self._empty_item = container.mark is _Mark.ITEM
@@ -202,7 +202,10 @@ class _Blocks:
                 self._close(matched)
                 self._read_html(rest, end)
                 return True
-        if _HEADING.match(rest) or _RULE.match(rest) or (interrupts and _UNDERLINE.match(rest)):
+        underlined = interrupts and _UNDERLINE.match(rest)
+        if underlined and may_define([text for text, _ in self._paragraph]):
+            raise _Unclear  # what is left after the definitions may be nothing to underline
+        if underlined or _HEADING.match(rest) or _RULE.match(rest):
             self._close(matched)
             return True
         return False

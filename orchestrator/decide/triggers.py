@@ -215,10 +215,11 @@ def _answer(
         },
     )
     live = jobs.get(new.key)
+    if live is not None and live.trigger == str(comment.id):
+        # Begun by a poll that failed further on; it may be over by now.
+        return None
     if live is not None and live.status not in (Status.RUNNING, Status.WAITING):
         live = None
-    if live is not None and live.trigger == str(comment.id):
-        return None
     if command.verb is Verb.CANCEL:
         return Cancel(live.key, texts.cancelled_by(comment.author.login), comment.author) if live else None
     if live is not None:

@@ -77,7 +77,7 @@ def verdict(s: Snapshot) -> Verdict:
         return Refuse(refusal)
     if s.ci.reading is Reading.RED:
         return Refuse(texts.checks_failed(s.ci.names))
-    if s.tested_base != s.base_tip:
+    if not s.tested_base or s.tested_base != s.base_tip:
         return Refuse(texts.base_kept_moving(s.tests)) if s.tests > REPEATS else Test()
     return _checks(s)
 

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import Refused
+from orchestrator.git.environment import Place
 from orchestrator.git.mirror import Mirror
-from orchestrator.git.run import GitError, Place
+from orchestrator.git.run import GitError
 
 LARGEST_FILE = 50 * 1024 * 1024  # bytes; GitHub warns above this and refuses 100 MB
 

@@ -15,7 +15,6 @@ that moment and git's start is not stopped here.
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,10 +23,12 @@ from pathlib import Path
 
 from orchestrator.errors import Refused, Retry
 from orchestrator.git.access import Access
-from orchestrator.git.disk import discard, write_whole
+from orchestrator.git.disk import discard
+from orchestrator.git.environment import Identity, Place
 from orchestrator.git.lock import Lock
-from orchestrator.git.run import GitError, Identity, Place, Result, git
-from orchestrator.git.trouble import absent_ref, explain, last_line, remote_lines
+from orchestrator.git.run import GitError, Result, git
+from orchestrator.git.seal import seal
+from orchestrator.git.trouble import absent_ref, explain, no_git_host, rejected
 
 LOCAL_TIMEOUT = 600.0  # seconds
 LARGEST_DIFF = 16 * 1024 * 1024  # bytes
@@ -37,14 +38,6 @@ TRASH = ".trash-"
 _REF = r"refs/[^\s~^:?*\[\\\x00-\x1f\x7f]+"
 _REV = re.compile(rf"(?:[0-9a-f]{{40}}|{_REF})(?:\^|\^\{{tree\}})?")
 _LOCKED = re.compile(r"Unable to create '(.+\.lock)': File exists")
-_PLANTED = (
-    *("config.worktree", "shallow", "info/attributes", "info/exclude", "info/grafts", "info/sparse-checkout"),
-    "objects/info/alternates",
-)
-_MOVED = re.compile(r"but expected|reference already exists|incorrect old value")
-_UNKNOWN = re.compile(
-    r"remote failure|Internal Server Error|unpacker error|failed to update ref|cannot lock ref|timeout", re.IGNORECASE
-)
 _DIFF = [
     "diff",
     "-U3",
@@ -103,13 +96,13 @@ class Mirror:
         """
         if self._ready and self.path.is_dir():
             return
-        self._remote("ls-remote", "--end-of-options", self.access.url, "HEAD")
+        self.remote_sha("refs/heads/main")
         self.base.mkdir(parents=True, exist_ok=True)
         with self.lock:
             for left_over in self.base.glob(f"{TRASH}*"):
                 discard(left_over)
             self.path.mkdir(exist_ok=True)
-            self._seal()
+            seal(self.path, self.identity)
             git("init", "--quiet", "--bare", "--template=", "--initial-branch=none", "--", str(self.path))
             self._ready = True
 
@@ -142,12 +135,17 @@ class Mirror:
                     gone = absent_ref(error)
                     if gone not in wanted:
                         raise
+                    if self.remote_sha(gone) is not None:
+                        raise Retry(f"{gone} came and went on the remote.") from error
                     wanted.remove(gone)
                     self.call("update-ref", "-d", tracking(gone))
 
     def remote_sha(self, ref: str) -> str | None:
         """Where `ref` is on the remote now; None when it is not there. Raises as `fetch`."""
-        listed = self._remote("ls-remote", "--end-of-options", self.access.url, _rev(ref))
+        listed = self._remote("ls-remote", "--end-of-options", self.access.url, _rev(ref), packets=True)
+        if not listed.packets:
+            # Git takes a web page of one line, or an empty answer, for an old server's empty repository.
+            raise no_git_host(self.access)
         for line in listed.text.splitlines():
             sha, _, name = line.partition("\t")
             if name == ref:
@@ -186,7 +184,7 @@ class Mirror:
         if answer is None:
             raise explain(GitError(["push"], pushed.code, pushed.err), self.access)
         # curl sends a request again when a kept connection breaks, and then our own first push is in the way (F36).
-        if answer.startswith("!") and _rejected(answer, branch, pushed) and self.remote_sha(ref) != sha:
+        if answer.startswith("!") and rejected(answer, branch, pushed) and self.remote_sha(ref) != sha:
             return Pushed.REJECTED
         with self.lock:
             self.call("update-ref", tracking(ref), sha)
@@ -248,7 +246,7 @@ class Mirror:
         holds one of git's locks; a lock that a killed process left is taken away.
         """
         for _ in range(2):
-            self._seal()
+            seal(self.path, self.identity)
             try:
                 return git(
                     *args,
@@ -267,37 +265,23 @@ class Mirror:
                 self._break_stale(Path(locked.group(1)))
         raise Retry(f"Other git processes are at work in {self.path}.")
 
-    def _remote(self, *args: str, at: Place | None = None, timeout: float = 60, accept: Sequence[int] = (0,)) -> Result:
+    def _remote(
+        self,
+        *args: str,
+        at: Place | None = None,
+        timeout: float = 60,
+        accept: Sequence[int] = (0,),
+        packets: bool = False,
+    ) -> Result:
         if at is not None:
-            self._seal()
+            seal(self.path, self.identity)
         try:
-            return git(*args, at=at, access=self.access, timeout=timeout, accept=accept)
+            return git(*args, at=at, access=self.access, timeout=timeout, accept=accept, packets=packets)
         except GitError as error:
             trouble = explain(error, self.access)
             if trouble is error:
                 raise
             raise trouble from error
-
-    def _seal(self) -> None:
-        """Put back what an agent may have planted to have our git run a program or see other files (A30-A33)."""
-        for name in _PLANTED:
-            (self.path / name).unlink(missing_ok=True)
-        config = self.path / "config"
-        if not config.is_file() or config.is_symlink() or config.read_bytes() != self._config:
-            write_whole(config, self._config)
-
-    @property
-    def _config(self) -> bytes:
-        case = "\tignorecase = true\n\tprecomposeunicode = true\n" if sys.platform == "darwin" else ""
-        name, email = (
-            "".join(f"\\{char}" if char in '"\\' else char for char in text if char.isprintable())
-            for text in (self.identity.name, self.identity.email)
-        )
-        return (
-            f"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n{case}"
-            f'[user]\n\tname = "{name}"\n\temail = "{email}"\n'
-            "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
-        ).encode()
 
     def _break_stale(self, lock: Path) -> None:
         try:
@@ -324,15 +308,3 @@ def _rev(name: str) -> str:
     if not _REV.fullmatch(name):
         raise ValueError(f"neither a full ref name nor a SHA: {name!r}")
     return name
-
-
-def _rejected(answer: str, branch: str, pushed: Result) -> bool:
-    """True when the branch is not where it was expected. Raises Retry or Refused for every other no."""
-    summary = answer.rpartition("\t")[2]
-    said = remote_lines(pushed.err)
-    if summary.startswith("[rejected]") or _MOVED.search(f"{summary}\n{said}"):
-        return True
-    if _UNKNOWN.search(summary) and "exists; cannot create" not in said:
-        raise Retry(f"The push to {branch} did not go through: {summary} {last_line(said)}")
-    reason = summary.removeprefix("[remote rejected]").strip().removeprefix("(").removesuffix(")")
-    raise Refused(f"The push to `{branch}` was refused: {reason}." + (f"\n{said}" if said else ""))

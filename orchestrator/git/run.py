@@ -19,6 +19,7 @@ the same moment can win that race; closing it needs a sandbox around the agent.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -34,98 +35,27 @@ from typing import BinaryIO
 
 from orchestrator.errors import Missing, Stopped
 from orchestrator.git.access import Access
+from orchestrator.git.environment import Identity as Identity
+from orchestrator.git.environment import Place, environment
 
 OLDEST = (2, 39)
 FLOOD = 256 * 1024 * 1024
-EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
-_REMOTE_ENVIRONMENT = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
-
-_FIXED = {
-    "HOME": "/dev/null",  # nothing can lie below it: no .netrc, no .config/git
-    "LC_ALL": "C",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_ATTR_NOSYSTEM": "1",
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_LFS_SKIP_SMUDGE": "1",
-    "GIT_NO_LAZY_FETCH": "1",
-    "GIT_NO_REPLACE_OBJECTS": "1",  # a planted refs/replace/* would show the daemon another history
-    "GIT_DEFAULT_HASH": "sha1",
-    "GIT_DEFAULT_REF_FORMAT": "files",
-    "GIT_EDITOR": "false",
-}
-
-_SETTINGS = (
-    ("core.hooksPath", "/dev/null"),
-    ("core.fsmonitor", "false"),
-    ("core.attributesFile", "/dev/null"),
-    ("core.excludesFile", "/dev/null"),
-    ("core.protectHFS", "true"),
-    ("core.protectNTFS", "true"),
-    ("core.quotePath", "false"),
-    ("core.askPass", ""),
-    ("credential.helper", ""),
-    ("protocol.allow", "never"),
-    ("http.followRedirects", "false"),
-    ("http.sslVerify", "true"),
-    ("http.lowSpeedLimit", "1000"),
-    ("http.lowSpeedTime", "60"),
-    ("submodule.recurse", "false"),
-    ("fetch.recurseSubmodules", "false"),
-    ("push.recurseSubmodules", "no"),
-    ("diff.ignoreSubmodules", "all"),
-    ("commit.gpgSign", "false"),
-    ("push.gpgSign", "false"),
-    ("gc.auto", "0"),
-    ("maintenance.auto", "false"),
-    ("safe.directory", "*"),
-    ("transfer.fsckObjects", "true"),
-    # Old histories have these and are harmless; without them such a repository could never be fetched.
-    ("fetch.fsck.zeroPaddedFilemode", "warn"),
-    ("fetch.fsck.badTimezone", "warn"),
-    ("fetch.fsck.missingSpaceBeforeDate", "warn"),
-    ("fetch.fsck.missingSpaceBeforeEmail", "warn"),
-)
+_PACKET = re.compile(rb"^.* packet: .*\n?", re.MULTILINE)
 
 _live: set[subprocess.Popen[bytes]] = set()
 _live_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Identity:
-    """Who commits."""
-
-    name: str
-    email: str
-
-
-@dataclass(frozen=True)
-class Place:
-    """The repository a call works on: `git_dir`, and for a linked worktree the three paths that pin it."""
-
-    git_dir: Path
-    common_dir: Path | None = None
-    work_tree: Path | None = None
-
-    @property
-    def environment(self) -> dict[str, str]:
-        pinned = {"GIT_DIR": str(self.git_dir), "GIT_COMMON_DIR": str(self.common_dir or self.git_dir)}
-        if self.work_tree is not None:
-            return pinned | {"GIT_WORK_TREE": str(self.work_tree)}
-        # Newer git reads .gitattributes of a bare repository's HEAD; a PR's attributes must not steer us (A36, A56).
-        return pinned | {"GIT_ATTR_SOURCE": EMPTY_TREE}
-
-
-@dataclass(frozen=True)
 class Result:
-    """What a child left behind. `whole` is False when `out` was cut at the caller's limit."""
+    """What a child left behind. `whole` is False when `out` was cut at the caller's limit; `packets`: see `git`."""
 
     code: int
     out: bytes
     err: bytes
     whole: bool = True
+    packets: bool = False
 
     @property
     def text(self) -> str:
@@ -163,16 +93,21 @@ def git(
     timeout: float = 120,
     accept: Sequence[int] = (0,),
     cut: int | None = None,
+    packets: bool = False,
 ) -> Result:
     """Run `git args` and wait for it.
 
     `at`: the repository; None means none at all. `access`: allows this remote, and no other. `index`: an index
     file in place of the repository's own. `timeout`: seconds. `cut`: keep this many bytes of output, then end
-    the child; without it more than 256 MiB is an error.
+    the child; without it more than 256 MiB is an error. `packets`: tell in the result whether the other side spoke
+    git's own protocol.
     Raises GitError on any exit code but those in `accept`, Missing without git, Stopped after `end_all()`.
     """
+    variables = environment(at, access, identity, index)
+    if packets:
+        variables["GIT_TRACE_PACKET"] = "1"
     with TemporaryFile() as errors, _input(stdin) as source:
-        process = _spawn(args, _environment(at, access, identity, index), at, source, errors)
+        process = _spawn(args, variables, at, source, errors)
         try:
             out, timed_out = _read(process, timeout, FLOOD if cut is None else cut)
         finally:
@@ -181,6 +116,9 @@ def git(
         err = errors.read(FLOOD)
     if access is not None:
         err = access.mask(err)
+    spoke = packets and _PACKET.search(err) is not None
+    if spoke:
+        err = _PACKET.sub(b"", err)
     if stopped:
         raise Stopped("The daemon is stopping; a git command was ended.")
     if timed_out:
@@ -192,7 +130,7 @@ def git(
         return Result(0, out[:limit], err, whole=False)
     if process.returncode not in accept:
         raise GitError(args, process.returncode, err)
-    return Result(process.returncode, out, err)
+    return Result(process.returncode, out, err, packets=spoke)
 
 
 def version() -> str:
@@ -214,28 +152,6 @@ def end_all() -> int:
     return len(children)
 
 
-def _environment(
-    at: Place | None, access: Access | None, identity: Identity | None, index: Path | None
-) -> dict[str, str]:
-    settings = list(_SETTINGS)
-    environment = {"PATH": os.environ.get("PATH", os.defpath), **_FIXED}
-    # Stronger than any protocol.*.allow that stands in a config file.
-    environment["GIT_ALLOW_PROTOCOL"] = access.protocol if access else ""
-    environment |= at.environment if at else {"GIT_DIR": "/dev/null"}
-    if access is not None:
-        settings += [(f"protocol.{access.protocol}.allow", "always"), *access.settings]
-        environment |= {name: os.environ[name] for name in _REMOTE_ENVIRONMENT if name in os.environ}
-    if identity is not None:
-        for role in ("AUTHOR", "COMMITTER"):
-            environment |= {f"GIT_{role}_NAME": identity.name, f"GIT_{role}_EMAIL": identity.email}
-    if index is not None:
-        environment["GIT_INDEX_FILE"] = str(index)
-    environment["GIT_CONFIG_COUNT"] = str(len(settings))
-    for number, (key, value) in enumerate(settings):
-        environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-    return environment
-
-
 @contextmanager
 def _input(stdin: bytes | None) -> Iterator[BinaryIO | int]:
     """A file rather than a pipe: a child that reads nothing cannot block us."""
@@ -249,9 +165,9 @@ def _input(stdin: bytes | None) -> Iterator[BinaryIO | int]:
 
 
 def _spawn(
-    args: Sequence[str], environment: dict[str, str], at: Place | None, stdin: BinaryIO | int, stderr: BinaryIO
+    args: Sequence[str], variables: dict[str, str], at: Place | None, stdin: BinaryIO | int, stderr: BinaryIO
 ) -> subprocess.Popen[bytes]:
-    if shutil.which("git", path=environment["PATH"]) is None:
+    if shutil.which("git", path=variables["PATH"]) is None:
         raise Missing("git is not installed, or not in PATH. Install git 2.39 or newer.")
     tree = at.work_tree if at else None
     if tree is not None and (tree.is_symlink() or not tree.is_dir()):
@@ -259,7 +175,7 @@ def _spawn(
     process = subprocess.Popen(
         ["git", *args],
         cwd=tree or "/",
-        env=environment,
+        env=variables,
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=stderr,

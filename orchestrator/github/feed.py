@@ -37,6 +37,7 @@ class _Listing:
 
     etag: str | None
     items: list[Json]
+    paged: bool
 
 
 class Feed:
@@ -73,6 +74,9 @@ class Feed:
         withdrawn: frozenset[int] = frozenset()
         if busy or adopt:
             marked, _ = self._list("busy", "issues", {**newest_first, "state": "open", "labels": self._busy})
+            if self._listings["busy"].paged:
+                # An unchanged first page tells of everything new, but not of what left a later one.
+                del self._listings["busy"]
             withdrawn = self._withdrawn(busy, {int(i["number"]) for i in marked})
             if adopt:
                 ready = [*ready, *marked]
@@ -126,14 +130,14 @@ class Feed:
         now = answer.date
         if answer.status == 304 and last is not None:
             return last.items, now
-        etag = answer.headers.get("etag")
+        etag, paged = answer.headers.get("etag"), answer.next is not None
         items = list(items_of(answer.data))
         page = items
         while answer.next is not None and not enough(page):
             answer = transport.get(answer.next)
             page = items_of(answer.data)
             items.extend(page)
-        self._listings[name] = _Listing(etag, items)
+        self._listings[name] = _Listing(etag, items, paged)
         return items, now
 
 

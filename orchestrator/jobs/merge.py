@@ -23,7 +23,7 @@ from orchestrator.github.api import Api
 from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.jobs.desk import CommandFailed, Desk, Phase
 from orchestrator.jobs.review import fetch_pinned
-from orchestrator.jobs.tidy import land_known, tidy
+from orchestrator.jobs.tidy import drop_worktree, land_known, tidy
 from orchestrator.model import Actor, Checks, PullRequest, Status
 
 CI_POLL = 20.0  # seconds between two readings of the checks
@@ -191,6 +191,7 @@ def _await_checks(desk: Desk) -> None:
 
 
 def _has_workflows(desk: Desk) -> bool:
+    desk.mirror.ensure()
     if desk.mirror.sha(desk.job.head) is None:
         return True  # not fetched yet, so not shown to have none
     return desk.mirror.has_path(desk.job.head, ".github/workflows")
@@ -302,6 +303,7 @@ def fail(desk: Desk, error: Refused) -> None:
     job = desk.job
     if job.merge_sha:
         desk.effects.show(f"status-{job.trigger}", job.number, texts.untidy(job, str(error)))
+        drop_worktree(desk)
         desk.keep(status=Status.DONE, pr=job.number, reason=str(error))
         return
     # One refusal for each person and PR, however often they ask.
@@ -312,7 +314,7 @@ def fail(desk: Desk, error: Refused) -> None:
     desk.effects.say(key, job.number, texts.merge_refused(job, str(error), output))
     if f"status-{job.trigger}" in job.effects:
         desk.effects.show(f"status-{job.trigger}", job.number, texts.attempt_over(job))
-    desk.worktree(f"merge-{job.number}").remove()
+    drop_worktree(desk)
     desk.keep(status=Status.DONE, reason=str(error))
 
 

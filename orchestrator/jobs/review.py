@@ -33,6 +33,9 @@ def prepare(desk: Desk) -> str | None:
         desk.keep(status=Status.DONE, reason="the head moved, or the PR was closed or made a draft")
         return None
     desk.keep(head=pull.head_sha, base_ref=pull.base_ref, started_at=desk.clock.now())
+    if _find(desk) is not None:
+        desk.keep(status=Status.DONE, reason="this head has its review already")
+        return None
     desk.effects.again(f"eyes-{pull.head_sha}", lambda: desk.api.react(job.number, "eyes"))
     desk.progress()
     fetch_pinned(desk, job.number, pull.head_sha, pull.base_ref)

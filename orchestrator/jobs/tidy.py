@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator import texts
 from orchestrator.errors import Retry
+from orchestrator.git.run import GitError
 from orchestrator.github.transport import ApiError, Moved
 from orchestrator.jobs.desk import Desk
 from orchestrator.log import get
@@ -30,12 +31,16 @@ def tidy(desk: Desk, late: bool) -> None:
     desk.effects.show(f"status-{job.trigger}", job.number, "\n\n".join(lines))
     if late:
         desk.effects.say(f"late-{job.trigger}", job.number, texts.TOO_LATE)
-    try:
-        desk.worktree(f"merge-{job.number}").remove()
-    except OSError as error:
-        # The merge stands, whatever happens to its worktree (wrangle#601).
-        get().warning("worktree_kept", trouble=str(error))
+    drop_worktree(desk)
     desk.keep(status=Status.DONE, pr=job.number)
+
+
+def drop_worktree(desk: Desk) -> None:
+    """The outcome stands, whatever happens to the worktree (wrangle#601); the next attempt replaces it anyway."""
+    try:
+        desk.worktree(f"merge-{desk.job.number}").remove()
+    except (OSError, GitError, Retry) as error:
+        get().warning("worktree_kept", trouble=str(error))
 
 
 def _close_issues(desk: Desk) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import quote
 
 from orchestrator.twin.world import Comment, Event, Issue, Label, Reaction, Repository, User, World, node_id
 
@@ -91,7 +92,8 @@ class Shapes:
         return f"{self.url}/{repo.full_name}"
 
     def user(self, user: User) -> Json:
-        at = f"{self.url}/users/{user.login}"
+        login = quote(user.login)  # a bot's name holds brackets
+        at = f"{self.url}/users/{login}"
         return {
             "login": user.login,
             "id": user.id,
@@ -99,7 +101,7 @@ class Shapes:
             "avatar_url": f"{self.url}/avatars/u/{user.id}",
             "gravatar_id": "",
             "url": at,
-            "html_url": f"{self.url}/{user.login}",
+            "html_url": f"{self.url}/{login}",
             **{name: at + tail for name, tail in _USER_LINKS.items()},
             "type": user.type,
             "user_view_type": "public",
@@ -200,7 +202,7 @@ class Shapes:
         return {
             "id": label.id,
             "node_id": node_id("LA", label.id),
-            "url": f"{self.at(repo)}/labels/{label.name}".replace(" ", "%20"),
+            "url": f"{self.at(repo)}/labels/{quote(label.name, safe='')}",
             "name": label.name,
             "color": label.color,
             "default": False,

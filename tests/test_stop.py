@@ -1,0 +1,174 @@
+"""SIGTERM and Ctrl+C in each phase: out in time, nothing left running, and the next start goes on; and `--once`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.twin.faults import Fault, hang, status
+from tests.child import LEAVES, PATIENCE, Child
+from tests.house import stub
+
+MakeChild = Callable[..., Child]
+BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+
+
+@pytest.fixture
+def make_child(tmp_path: Path) -> Iterator[MakeChild]:
+    made: list[Child] = []
+
+    def make(**settings: Any) -> Child:
+        made.append(Child(tmp_path, **settings))
+        return made[-1]
+
+    yield make
+    for child in made:
+        child.close()
+
+
+def leaves(child: Child, number: signal.Signals = signal.SIGTERM) -> None:
+    """The daemon gets the signal, ends in time and with 0, and nothing that it started lives on."""
+    daemon = child.started[-1]
+    asked = time.monotonic()
+    daemon.send_signal(number)
+    assert daemon.wait(PATIENCE) == 0, child.log()
+    assert time.monotonic() - asked < LEAVES
+    assert child.processes() == []
+
+
+def reached(child: Child, request: str) -> threading.Event:
+    """Set when the daemon asks this; GitHub never answers it."""
+    event = threading.Event()
+    child.github.faults.add(Fault(request, hang(), times=1000))
+    child.github.before(request, event.set)
+    return event
+
+
+@BOTH
+def test_an_idle_daemon_leaves_at_once(make_child: MakeChild, number: signal.Signals) -> None:
+    child = make_child(poll_interval=3600)
+    child.start()
+    child.until(lambda: child.state().get("repos"))
+    leaves(child, number)
+    assert child.github.journal.mutations == []
+
+
+@BOTH
+def test_an_agent_that_ignores_the_signal_is_ended_and_the_next_start_goes_on(
+    make_child: MakeChild, number: signal.Signals, tmp_path: Path
+) -> None:
+    child = make_child()
+    script = tmp_path / "script"
+    script.write_text("ignores-sigterm\nsuccess\n")
+    child.settings["claude_command"] = stub("--record", str(child.record), f"@{script}")
+    child.labelled()
+    child.start()
+    child.until(lambda: child.runs == 1 and b"deaf" in Path(child.job("implement", 1)["log"]).read_bytes())
+    leaves(child, number)
+    job = child.job("implement", 1)
+    assert (job["status"], job["phase"]) == ("running", "run")
+    assert "waiting (1)" in child.command("status").stdout
+
+    child.start()
+    child.until(lambda: child.is_done("implement", 1))
+    child.stop()
+    assert child.runs == 2
+    assert [child.said(issue) for issue in child.repo.issues] == [["sticky"]]
+    assert [pull.head_ref for pull in child.repo.pulls] == ["feature/issue-1"]
+
+
+@BOTH
+def test_a_command_with_a_child_in_its_own_session_is_ended_whole(
+    make_child: MakeChild, number: signal.Signals, tmp_path: Path
+) -> None:
+    began, go_on = tmp_path / "began", tmp_path / "go-on"
+    command = f"[ -e {go_on} ] && exit 0; setsid sleep 60 & sleep 0; touch {began}; sleep 60"
+    child = make_child(pre_merge_commands=f'["{command}"]')
+    child.asked(child.pull())
+    child.start()
+    child.until(began.exists)
+    leaves(child, number)
+    job = child.job("merge", 1)
+    assert (job["status"], job["phase"]) == ("running", "gate")
+    assert len(child.said(child.repo.pulls[0])) == 1
+
+    go_on.touch()
+    child.start()
+    child.until(lambda: child.is_done("merge", 1))
+    child.stop()
+    assert child.repo.pulls[0].merged
+    assert child.said(child.repo.pulls[0]) == ["status-*"]
+
+
+def test_a_merge_that_waits_for_checks_goes_on_waiting_after_a_restart(make_child: MakeChild) -> None:
+    child = make_child()
+    pull = child.pull()
+    ci = child.github.ci(child.repo)
+    ci.runs(pull, "build")
+    child.asked(pull)
+    child.start()
+    child.until(lambda: "waiting for checks: `build`" in pull.comments[-1].body)
+    leaves(child)
+    assert child.job("merge", 1)["phase"] == "gate"
+
+    child.start()
+    child.until(lambda: child.github.journal.count("GET commits/*/check-runs") > 5)
+    assert not pull.merged
+    ci.passes(pull, "build")
+    child.until(lambda: child.is_done("merge", 1))
+    child.stop()
+    assert pull.merged
+    assert child.said(pull) == ["status-*"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    ["GET /user", "GET issues", "POST issues/1/comments", "GET *.git/info/refs", "POST *.git/git-receive-pack"],
+    ids=["start", "poll", "comment", "fetch", "push"],
+)
+def test_a_github_that_never_answers_delays_no_stop(make_child: MakeChild, request_: str) -> None:
+    child = make_child()
+    issue = child.labelled()
+    asked = reached(child, request_)
+    child.start()
+    assert asked.wait(PATIENCE)
+    leaves(child)
+
+    child.github.faults.clear()
+    child.start()
+    child.until(lambda: child.is_done("implement", 1))
+    child.stop()
+    assert child.said(issue) == ["sticky"]
+    assert [pull.head_ref for pull in child.repo.pulls] == ["feature/issue-1"]
+
+
+def test_once_waits_for_its_jobs_and_does_not_poll_again(make_child: MakeChild) -> None:
+    child = make_child(review_prs="all")
+    child.labelled()
+    daemon = child.start("--once")
+    assert daemon.wait(PATIENCE) == 0, child.log()
+    assert len(child.repo.pulls) == 1
+    assert child.is_done("implement", 1)
+    assert child.job("review", 2) == {}
+    assert len([e for e in child.github.journal.find("GET issues") if "labels" in e.query]) == 1
+
+
+def test_once_tells_by_its_exit_code_that_some_work_failed(make_child: MakeChild) -> None:
+    child = make_child(claude_command=stub("exit-1"))
+    issue = child.labelled()
+    daemon = child.start("--once")
+    assert daemon.wait(PATIENCE) == 1, child.log()
+    assert issue.labels == ["needs-human"]
+
+
+def test_once_tells_by_its_exit_code_that_it_could_not_look(make_child: MakeChild) -> None:
+    child = make_child()
+    child.github.faults.add(Fault("GET pulls", status(502), times=1000))
+    daemon = child.start("--once")
+    assert daemon.wait(PATIENCE) == 1, child.log()
