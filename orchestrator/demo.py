@@ -130,10 +130,15 @@ def _tell(twin: Twin, story: _Story, agent: str) -> None:
     story.tell("The daemon saw it: 👀 on the issue, `ready` became `in-progress`, an agent works in its own worktree.")
     story.await_(twin, lambda: bool(repo.pulls), "the pull request")
     pull = repo.pulls[0]
+    opened = int(time.time())
     story.tell(f"Pull request #{pull.number} was opened from `{pull.head_ref}`: {pull.url}")
     story.await_(twin, lambda: bool(pull.reviews), "the review")
     review = pull.reviews[0]
     story.tell(f"It was reviewed at {review.commit_id[:10]}: {len(review.comments)} remark(s) on lines of the diff.")
+    # GitHub tells whole seconds: a command in the second of a push cannot be shown to be the later one.
+    story.await_(twin, lambda: int(time.time()) > opened, "the next second")
+    # GitHub's times are whole seconds: a comment in the second of the push cannot be shown to be later than it.
+    threading.Event().wait(1.5)
     you.comments(pull, "/merge")
     story.tell("@you commented `/merge`: the merge with the live base is built and `sh check.sh` runs on it.")
     story.await_(twin, lambda: pull.merged, "the merge")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from orchestrator.decide.markdown import outline
+from orchestrator.decide.markdown import fences
 
 _BREAK = "\u200b"
 _CUT = "\n\n(Cut here: the text is too long for GitHub.)"
@@ -75,20 +75,19 @@ def inert(text: str) -> str:
     """Prose by others, without effect; `plain` is included. See the module's contract."""
     text = plain(text)
     # Broken HTML opens no block, so fences are looked for as they are once it is broken.
-    layout = outline(_break(_HTML, text))
-    if not layout.clear:
-        return fence(text)
+    found = fences(_break(_HTML, text))
+    fenced = {index for one in found for index in one.lines}
     lines = text.split("\n")
     paragraph: list[str] = []
     done: list[str] = []
     for index, line in enumerate(lines):
-        if index in layout.fenced or not line.strip():
+        if index in fenced or not line.strip():
             done += [*_quiet(paragraph), _break(_ACTIVE_IN_CODE, line)]
             paragraph = []
         else:
             paragraph.append(line)
     done += _quiet(paragraph)
-    return "\n".join([*done, layout.open_fence] if layout.open_fence else done)
+    return "\n".join([*done, *(one.missing_end for one in found if one.missing_end)])
 
 
 def cap(text: str, characters: int = 60_000, octets: int = 200_000) -> str:
@@ -98,11 +97,11 @@ def cap(text: str, characters: int = 60_000, octets: int = 200_000) -> str:
         return text
     reserve = len(_CUT) + _LONGEST_FENCE + 1
     kept = text[: characters - reserve].encode()[: octets - reserve].decode("utf-8", "ignore")
-    layout = outline(kept)
-    if len(layout.open_fence) > _LONGEST_FENCE:
-        kept = "\n".join(kept.split("\n")[: layout.open_at])
-    elif layout.open_fence:
-        kept += "\n" + layout.open_fence
+    for open_one in (one for one in fences(kept) if one.missing_end):
+        if len(open_one.missing_end) > _LONGEST_FENCE:
+            kept = "\n".join(kept.split("\n")[: open_one.lines.start])
+        else:
+            kept += "\n" + open_one.missing_end
     return kept + _CUT
 
 

@@ -32,6 +32,9 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _BRANCH = re.compile(r"(?!-)[^\x00-\x20\x7f~^:?*\[\\]+")
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 
+# python-dotenv would tell of an unreadable line a second time, in other words.
+logging.getLogger("dotenv").addHandler(logging.NullHandler())
+
 
 def _commands(value: object) -> object:
     if not isinstance(value, str):
@@ -216,8 +219,6 @@ class Settings(BaseSettings):
 def load(env_file: Path = Path(".env")) -> Settings:
     """Read the environment and `env_file`. Misconfigured: every problem, one sentence per line."""
     problems = list(envfile.problems(env_file, [name.upper() for name in Settings.model_fields]))
-    # It would tell of an unreadable line a second time, in other words.
-    logging.getLogger("dotenv").addHandler(logging.NullHandler())
     try:
         settings = Settings(_env_file=env_file)  # type: ignore[call-arg]  # a word of pydantic-settings, not a field
     except ValidationError as error:

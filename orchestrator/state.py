@@ -331,7 +331,7 @@ def _woken(job: Job) -> Job:
         reason="",
         attempt=job.attempt + 1,
         effects={k: v for k, v in job.effects.items() if k == "sticky"},
-        facts={**{k: v for k, v in job.facts.items() if k != "ran"}, "retried": True},
+        facts={**job.facts, "retried": True},
     )
 
 

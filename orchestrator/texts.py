@@ -97,7 +97,7 @@ def branch_taken(branch: str, sha: str) -> str:
 
 
 def pull_title(title: str) -> str:
-    one_line = " ".join(plain(title).split())
+    one_line = " ".join(inert(title).split())
     return one_line[:240] or "Untitled change"
 
 
@@ -108,7 +108,7 @@ def pull_body(job: Job, summary: str, checked: Sequence[str]) -> str:
         else "No set-up command is configured; what the agent ran itself is in its report above."
     )
     return cap(
-        f"Closes #{job.number}\n\n### What was done\n\n{inert(plain(summary))}\n\n"
+        f"Closes #{job.number}\n\n### What was done\n\n{inert(summary)}\n\n"
         f"### How it was checked\n\n{checks}\n\n"
         f"### Cost\n\n{spent(job)}, attempt {job.attempt}.\n\n"
         "<details><summary>Commands</summary>\n\n"
@@ -118,7 +118,7 @@ def pull_body(job: Job, summary: str, checked: Sequence[str]) -> str:
 
 
 def no_change(job: Job, explanation: str) -> str:
-    said = inert(plain(explanation)) or "(it gave no explanation)"
+    said = inert(explanation) or "(it gave no explanation)"
     return (
         f"The agent changed nothing, so there is no pull request ({spent(job)}). Its own explanation:\n\n{said}\n\n"
         "Next: make the issue clearer and label it `ready` again, or close it."
@@ -166,10 +166,10 @@ def command_late(command: str, number: int, total: int, seconds: float) -> str:
 def review_body(job: Job, verdict: str, summary: str, rest: Sequence[Finding]) -> str:
     """The review's own text; `rest`: findings that no line of the diff can carry."""
     word = {"approve": "looks good", "comment": "has remarks", "request_changes": "asks for changes"}[verdict]
-    lines = [f"**This review {word}** (head {short(job.head)}, {spent(job)}).", inert(plain(summary))]
+    lines = [f"**This review {word}** (head {short(job.head)}, {spent(job)}).", inert(summary)]
     if rest:
         lines.append("Findings outside of the diff's lines:")
-        lines.append("\n".join(f"- `{inert(f.path)}`{_line(f)} ({f.severity}): {inert(plain(f.text))}" for f in rest))
+        lines.append("\n".join(f"- `{inert(f.path)}`{_line(f)} ({f.severity}): {inert(f.text)}" for f in rest))
     lines.append("An automated opinion: it neither approves nor blocks.")
     return marked(job, f"review-{job.head}", "\n\n".join(lines))
 
@@ -179,7 +179,7 @@ def _line(finding: Finding) -> str:
 
 
 def finding(found: Finding) -> str:
-    return cap(f"**{found.severity}**: {inert(plain(found.text))}")
+    return cap(f"**{found.severity}**: {inert(found.text)}")
 
 
 def reviewed(job: Job, verdict: str, findings: int) -> str:
@@ -329,8 +329,8 @@ def files_modified(paths: Sequence[str]) -> str:
 
 
 def github_refuses(sentence: str) -> str:
-    return f"GitHub refuses the merge: {inert(plain(sentence))}"
+    return f"GitHub refuses the merge: {inert(sentence)}"
 
 
 def gave_up(reason: str) -> str:
-    return f"It was tried several times and did not work: {inert(plain(reason))}"
+    return f"It was tried several times and did not work: {inert(reason)}"

@@ -145,7 +145,8 @@ class Child:
     def start_and_die(self) -> None:
         """Start, and wait until the daemon was killed."""
         self.start()
-        assert self.started[-1].wait(PATIENCE) == -signal.SIGKILL, self.log()
+        self.until(self.killed)
+        assert self.started[-1].returncode == -signal.SIGKILL, self.log()
 
     def until(self, done: Callable[[], object]) -> None:
         """Wait, bounded, until it is so."""

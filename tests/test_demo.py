@@ -93,7 +93,7 @@ def until(done: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
     pause = threading.Event()
     while not done():
-        assert time.monotonic() < end
+        assert time.monotonic() < end, "it did not happen in time"
         pause.wait(0.1)
 
 
@@ -155,6 +155,8 @@ def test_a_demo_that_is_kept_does_what_its_curl_lines_say(stranger: Stranger) ->
             number = int(str(issue["number"]))
             curl(1, number)
             until(lambda: len(you.get(f"{place}/pulls").json()) == 1)
+            opened = int(time.time())
+            until(lambda: int(time.time()) > opened)
             pull = int(you.get(f"{place}/pulls").json()[0]["number"])
             curl(2, pull)
             until(lambda: bool(you.get(f"{place}/pulls/{pull}").json()["merged"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -33,7 +34,7 @@ def agent(house: House, *words: str) -> None:
     house.start(claude_command=stub("--record", str(house.folder / "record"), *words))
 
 
-FAILURES = {
+FAILURES: dict[str, tuple[str, dict[str, Any]]] = {
     "hang": ("STALL_TIMEOUT", {"stall_timeout": 0.8}),
     "silence": ("STALL_TIMEOUT", {"stall_timeout": 0.8}),
     "ignores-sigterm": ("RUN_TIMEOUT", {"run_timeout": 0.8}),
@@ -74,69 +75,56 @@ def test_an_agent_that_fails_is_one_comment_and_its_work_is_kept_and_not_pushed(
     expect_work(house, issue)
 
 
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        "hang-after-result",
-        "flood 4",
-        "long-line",
-        "bad-bytes",
-        "deep",
-        "limit-then-good",
-        "deletes-git",
-        "git-config",
-        "conflict-markers",
-    ],
-)
+@pytest.mark.parametrize("scenario", ["hang-after-result", "deletes-git", "git-config", "conflict-markers"])
 def test_an_agent_that_did_its_work_oddly_is_a_pull_request(make_house: MakeHouse, scenario: str) -> None:
     house = make_house()
-    (house.folder / "script").write_text(scenario)
     issue = ready(house)
-    agent(house, f"@{house.folder / 'script'}")
+    agent(house, scenario)
     house.quiet()
     [pull] = house.repo.pulls
-    changed = house.repo.git("diff", "--name-only", "main", pull.head_sha).split()
-    assert changed == ["4" if scenario == "flood 4" else "agent.txt"] or scenario.startswith("flood")
+    assert house.repo.git("diff", "--name-only", "main", pull.head_sha).split() == ["agent.txt"]
     assert outcomes(issue) == []
     assert len(runs(house)) == 1
+    assert "hooksPath" not in (house.folder / "worktrees/acme/app/mirror.git/config").read_text()
     expect_pull(house, issue)
 
 
+@pytest.mark.parametrize("scenario", ["flood", "long-line", "bad-bytes", "deep", "limit-then-good"])
+def test_odd_output_is_survived_and_the_agents_last_word_is_heard(make_house: MakeHouse, scenario: str) -> None:
+    house = make_house()
+    issue = ready(house)
+    agent(house, scenario)
+    house.quiet()
+    [text] = outcomes(issue)
+    assert text.startswith("The agent changed nothing")
+    assert ("caf\ufffd" if scenario == "bad-bytes" else "The stub did its work.") in text
+    assert len(runs(house)) == 1
+    expect_work(house, issue)
+
+
 @pytest.mark.parametrize("scenario", ["setsid-child", "nohup-child", "double-fork"])
-def test_what_an_agent_leaves_behind_is_gone_when_its_pull_request_is_there(
-    make_house: MakeHouse, scenario: str
-) -> None:
+def test_what_an_agent_leaves_behind_is_gone_when_its_run_is_over(make_house: MakeHouse, scenario: str) -> None:
     house = make_house()
     pids = house.folder / "pids"
-    (house.folder / "script").write_text(f"{scenario} {pids}\nsuccess\n")
     issue = ready(house)
-    agent(house, f"@{house.folder / 'script'}")
+    agent(house, scenario, str(pids))
     house.quiet()
     left = [int(pid) for pid in pids.read_text().split()]
     assert left
     assert not [pid for pid in left if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
-    assert issue.labels == ["needs-human"]
+    assert len(outcomes(issue)) == 1
     expect_work(house, issue)
 
 
-def test_an_agent_that_ignores_the_repositorys_hooks_path_does_not_leave_it_to_us(make_house: MakeHouse) -> None:
-    house = make_house(claude_command=stub("git-config"))
-    issue = ready(house)
-    house.quiet()
-    mirror = house.folder / "worktrees/acme/app/mirror.git"
-    assert "hooksPath" not in (mirror / "config").read_text()
-    expect_pull(house, issue)
-
-
 def test_a_usage_limit_is_waited_for_and_burns_no_attempt(make_house: MakeHouse) -> None:
-    house = make_house()
+    house = make_house(poll_interval=600)
     resets_at = house.clock.now() + 5 * 3600
     (house.folder / "script").write_text(f"usage-limit {resets_at}\nsuccess\n")
     issue = ready(house)
     agent(house, f"@{house.folder / 'script'}")
     house.until(lambda: bool(house.repo.pulls))
     house.quiet()
-    assert resets_at <= house.clock.now() <= resets_at + 600
+    assert resets_at <= house.clock.now() <= resets_at + 3600
     assert house.job("implement", 1).attempt == 1
     assert "attempt 1" in (house.repo.pulls[0].body or "")
     assert len(runs(house)) == 2
@@ -145,14 +133,14 @@ def test_a_usage_limit_is_waited_for_and_burns_no_attempt(make_house: MakeHouse)
 
 
 def test_a_usage_limit_without_a_time_is_looked_at_again_after_half_an_hour(make_house: MakeHouse) -> None:
-    house = make_house()
+    house = make_house(poll_interval=600)
     begun = house.clock.now()
     (house.folder / "script").write_text("limit-unknown\nlimit-unknown\nsuccess\n")
     issue = ready(house)
     agent(house, f"@{house.folder / 'script'}")
     house.until(lambda: bool(house.repo.pulls))
     house.quiet()
-    assert 3600 <= house.clock.now() - begun <= 4600
+    assert 3600 <= house.clock.now() - begun <= 7200
     assert house.job("implement", 1).attempt == 1
     expect_pull(house, issue)
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.decide.commands import parse
-from orchestrator.decide.markdown import outline
+from orchestrator.decide.markdown import fences, plain_lines
 from orchestrator.quoting import cap, fence, inert, plain, tail
 
 calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # other work may fill the machine
@@ -170,9 +170,9 @@ def test_a_fenced_text_stays_one_block(text: str) -> None:
     run = lines[0]
     assert re.fullmatch("`{3,}", run)
     assert [index for index, line in enumerate(lines) if line.lstrip(" ").startswith(run)] == [0, len(lines) - 1]
-    after = outline(result + "\n\n/merge")
-    assert after.fenced == frozenset(range(1, len(lines)))
-    assert after.plain == ("/merge",)
+    after = result + "\n\n/merge"
+    assert [one.lines for one in fences(after)] == [range(len(lines))]
+    assert plain_lines(after) == ["/merge"]
     inside = text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n")
     assert visible("\n".join(lines[1:-1])) == visible(re.sub("[\u2028\u2029]", "\n", inside))
 
@@ -242,7 +242,7 @@ def test_ordinary_prose_and_code_are_left_alone(text: str) -> None:
 
 def test_an_open_fence_is_closed_so_that_what_follows_is_not_swallowed() -> None:
     assert inert("a\n````\nb") == "a\n````\nb\n````"
-    assert outline(inert("> ```\n> b") + "\n\nafter").plain == ("after",)
+    assert plain_lines(inert("> ```\n> b") + "\n\nafter") == ["after"]
 
 
 def test_a_fence_that_only_html_hid_is_seen_once_the_html_is_broken() -> None:
@@ -251,9 +251,8 @@ def test_a_fence_that_only_html_hid_is_seen_once_the_html_is_broken() -> None:
     assert not result.endswith("```\n@user")
 
 
-def test_absurd_nesting_is_shown_as_code() -> None:
-    text = "> " * 30 + "@user"
-    assert inert(text) == f"```\n{text}\n```"
+def test_absurd_nesting_hides_no_mention() -> None:
+    assert "@user" not in inert("> " * 30 + "@user")
 
 
 @calm
@@ -262,8 +261,7 @@ def test_no_inert_text_is_a_command_a_marker_or_an_open_fence(text: str) -> None
     result = inert(text)
     assert parse(result) is None
     assert "<!--" not in result
-    after = outline(result + "\n\nafter")
-    assert after.open_fence == ""
+    assert [one for one in fences(result) if one.missing_end] == []
     assert inert(result) == result
 
 
@@ -311,5 +309,4 @@ def test_no_text_exceeds_either_limit_or_stays_in_an_open_fence(text: str, times
     assert len(result) <= few
     assert len(result.encode()) <= bytes_
     if len(text * times) > few:
-        last = outline(result)
-        assert not last.clear or last.open_fence == ""
+        assert [one for one in fences(result) if one.missing_end] == []

@@ -42,7 +42,7 @@ def test_P2_a_comment_that_shows_up_late_among_newer_ones_is_found(house: House)
     pull = green(house)
     house.start()
     house.quiet()
-    house.github.lag("comments", 1)
+    house.github.lag("comments", 2)
     house.alice.comments(pull, "/merge")
     house.github.lag("comments", 0)
     for _ in range(4):

@@ -58,7 +58,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> bytes:
 
 
 def test_what_was_put_is_there_after_a_restart(path: Path) -> None:
-    whole = job(status=Status.PARKED, title="grüße 🎉 \ud83d", effects={"sticky": 5, "push": None}, facts={"ran": True})
+    whole = job(status=Status.PARKED, title="grüße 🎉 \ud83d", effects={"sticky": 5, "push": None}, facts={"left": "cut"})
     memory = State.open(path)
     memory.put(whole)
     memory.put(job(2))

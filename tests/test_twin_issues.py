@@ -24,6 +24,17 @@ def test_pull_requests_are_listed_as_issues_and_marked(place: Place) -> None:
     assert [(row["number"], "pull_request" in row) for row in rows] == [(2, True), (1, False)]
 
 
+def test_whoever_reads_may_open_an_issue_and_whoever_writes_may_label_it(place: Place) -> None:
+    reader = place.github.token(place.mallory)
+    wish = {"title": "A wish", "body": "please", "labels": ["ready"]}
+    assert [place.call("POST", "issues", wish, token).status_code for token in (None, reader)] == [201, 201]
+    assert [(i.title, i.body, i.author, i.labels) for i in place.repo.issues] == [
+        ("A wish", "please", "robot", ["ready"]),
+        ("A wish", "please", "mallory", []),
+    ]
+    assert place.call("POST", "issues", {"title": "x" * 257}).status_code == 422
+
+
 def test_labels_select_by_all_of_them_whatever_the_case(place: Place) -> None:
     both = place.alice.opens_issue(place.repo, "both", labels=("ready", "bug"))
     place.alice.opens_issue(place.repo, "one", labels=("bug",))

@@ -1,20 +1,12 @@
 """Reads the command out of a comment: a line that stands alone as plain text, and nothing else.
 
 Guaranteed: only a whole line counts (at most three spaces before it, blanks after it, any case). It does not count
-where GitHub would not show it as the writer's own plain text: fenced and indented code, inline code, quotes, HTML
-comments and blocks, link texts, link definitions, footnotes, tables. Time is linear in the comment's length.
-
-The blocks are read as GitHub's Markdown reads them (quotes, lists and footnotes nest; a fence ends with its container),
-because a fence that is missed by one line turns all text after it inside out. Inside one paragraph the reading is
-coarser and errs towards silence. Decided so, where a person could see it either way:
-- a line straight below a quoted line of text belongs to the quote (GitHub draws it inside); a blank line ends that
-- a line indented into a list item is part of the item; one at the margin straight below a list is a command
-- what stands between `<details>`, `<blockquote>`, `<table>`, `<del>` and the like and their end is not a command, nor
-  is anything after an HTML comment that is never closed
-- a line with struck-out text, mathematics or an open bracket before *and* after it in its paragraph is not a command
+where GitHub shows it as anything but the writer's own plain text: code, quotes, HTML, links, emphasis, lists, tables.
+Decided so, where a person could see it either way:
+- a line straight below a quote or a list item belongs to it (GitHub draws it inside); a blank line ends that
 - a command that is underlined into a heading is a command: an e-mail's signature begins with `--`
 - lines end with LF, CRLF or CR; form feed, U+0085 and U+2028 are ordinary characters, as on GitHub
-- more than 20 quotes and lists in each other, or a byte order mark in front, make the whole comment silent
+- in a comment with raw HTML, and in a paragraph above 1,000 characters, nothing is a command
 """
 
 from __future__ import annotations
@@ -23,7 +15,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from orchestrator.decide.markdown import outline
+from orchestrator.decide.markdown import plain_lines
 
 
 class Verb(str, Enum):
@@ -48,8 +40,10 @@ def parse(body: str, trigger: str = "/merge") -> Command | None:
         raise ValueError("the trigger is empty")
     name = "[ \t]+".join(re.escape(word) for word in words)
     # ASCII: with Unicode rules the long s and the Kelvin sign would match s and k.
-    line = re.compile(rf" {{0,3}}{name}(?:[ \t]+(?P<argument>.*))?", re.IGNORECASE | re.ASCII | re.DOTALL)
-    matches = [match for text in outline(body).plain if (match := line.fullmatch(text.rstrip(" \t")))]
+    line = re.compile(rf"{name}(?:[ \t]+(?P<argument>.*))?", re.IGNORECASE | re.ASCII | re.DOTALL)
+    if words[0].lower() not in body.lower():
+        return None
+    matches = [match for text in plain_lines(body) if (match := line.fullmatch(text.rstrip(" \t")))]
     return _command(matches[-1]["argument"] or "") if matches else None
 
 

@@ -1,255 +1,105 @@
-"""Which lines of a comment stand alone as plain text: GitHub's blocks, line by line. `commands` lists the decisions."""
+"""Which lines of a comment GitHub shows as the writer's own plain text, read by a CommonMark parser.
+
+Blocks are parsed whole (that takes linear time); inline Markdown only in short paragraphs, because it does not,
+and a stranger chooses the text. A longer paragraph holds no plain line: nobody writes a command into one.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import Enum
-from typing import NamedTuple
+from functools import cache
 
-from orchestrator.decide.inline import Concealment, may_define, uncovered
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
-_DEEPEST = 20  # containers: each costs a step per line, and nobody writes a command below that
+LONGEST_PARAGRAPH = 1000  # characters
+DEEPEST = 20  # containers in each other; what is nested deeper is not read
 
-_HEADING = re.compile(r"#{1,6}(?: |$)")
-_FENCE = re.compile(r"(`{3,})[^`]*$|(~{3,})")
-_UNDERLINE = re.compile(r"(?:=+|-+) *$")
-_RULE = re.compile(r"(?:(?:\* *){3,}|(?:- *){3,}|(?:_ *){3,})$")
-_DELIMITERS = re.compile(r"[ \f\v]*\|?[ \f\v]*:?-+:?[ \f\v]*(?:\|[ \f\v]*:?-+:?[ \f\v]*)*\|?[ \f\v]*$")
-_PIPE = re.compile(r"\\.|(\|)")
-_FOOTNOTE = re.compile(r"\[\^[^\]\s]+\]: *")
-_ITEM = re.compile(r"(?P<marker>[-+*]|(?P<number>\d{1,9})[.)])(?P<blanks> +|$)", re.ASCII)
-
-_BLOCK_NAMES = (
-    "address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt|"
-    "fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu|"
-    "menuitem|nav|noframes|ol|optgroup|option|p|param|section|source|summary|table|tbody|td|tfoot|th|thead|title|tr|"
-    "track|ul"
-)
-_ATTRIBUTE = r"\s+[a-z_:][\w.:-]*(?:\s*=\s*(?:[^\s\"'=<>`]+|'[^']*'|\"[^\"]*\"))?"
-_LONE_TAG = re.compile(rf"(?:<[a-z][a-z0-9-]*(?:{_ATTRIBUTE})*\s*/?>|</[a-z][a-z0-9-]*\s*>)\s*$", re.I | re.A)
-_BLANK = re.compile(r"\A *\Z")
-_RAW = "script|pre|style|textarea"
-_HTML = (  # how a block of HTML begins, and what its last line holds
-    (re.compile(rf"<(?:{_RAW})(?:\s|>|$)", re.I | re.A), re.compile(rf"</(?:{_RAW})>", re.I)),
-    (re.compile(r"<!--"), re.compile(r"-->")),
-    (re.compile(r"<\?"), re.compile(r"\?>")),
-    (re.compile(r"<![A-Z]", re.I | re.A), re.compile(r">")),
-    (re.compile(r"<!\[CDATA\["), re.compile(r"\]\]>")),
-    (re.compile(rf"</?(?:{_BLOCK_NAMES})(?:\s|/?>|$)", re.I | re.A), _BLANK),
-    (_LONE_TAG, _BLANK),  # the only one that does not end a paragraph
-)
+_WHOLE_COMMENT = re.compile(r"<!--[^<]*-->")
 
 
 @dataclass(frozen=True)
-class Outline:
-    """How GitHub reads a text."""
+class Fence:
+    """A block of fenced code at any depth: its lines, and the run that must still close it at the text's end."""
 
-    clear: bool = False  # False: not read, because its reading is anybody's guess
-    plain: tuple[str, ...] = ()  # the lines that are the writer's own plain text, unchanged and in order
-    fenced: frozenset[int] = frozenset()  # indices of the lines inside fenced code
-    open_fence: str = ""  # the run that would close the fenced code at the text's end
-    open_at: int = 0  # index of the line where that fence begins
+    lines: range
+    missing_end: str = ""
 
 
-def outline(text: str) -> Outline:
-    """Reads all lines. Where the outline is not clear it is empty, so that nothing in such a text is a command."""
-    if text.startswith("\ufeff"):  # Markdown skips a byte order mark, so what follows it is not what it seems
-        return Outline()
-    blocks = _Blocks()
-    try:
-        for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
-            blocks.read(line)
-    except _Unclear:
-        return Outline()
-    return blocks.finish()
+@cache
+def _parser() -> MarkdownIt:
+    return MarkdownIt("commonmark", {"maxNesting": DEEPEST}).enable(["table", "strikethrough"])
 
 
-class _Unclear(Exception):
-    """Nested absurdly, or so that other readers may see other blocks."""
+def _blocks(text: str) -> tuple[list[Token], bool]:
+    """The blocks, and whether there are footnotes, which GitHub shows elsewhere."""
+    tokens: list[Token] = []
+    notes: dict[str, dict[str, object]] = {}
+    _parser().block.parse(text, _parser(), notes, tokens)
+    return tokens, any(label.startswith("^") for label in notes.get("references", ()))
 
 
-class _Mark(Enum):
-    QUOTE = "quote"
-    ITEM = "item"
-    FOOTNOTE = "footnote"
+def plain_lines(text: str) -> list[str]:
+    """The lines of paragraphs at the margin that no inline Markdown covers, without the blanks around them.
 
-
-class _Container(NamedTuple):
-    mark: _Mark
-    width: int  # columns by which a line must be indented to stay inside; a quote repeats its sign instead
-
-
-class _Blocks:
-    """The blocks that are open after the lines read so far: containers, and one leaf in the innermost."""
-
-    def __init__(self) -> None:
-        self._plain: list[str] = []
-        self._fenced: set[int] = set()
-        self._index = -1
-        self._containers: list[_Container] = []
-        self._paragraph: list[tuple[str, str | None]] = []  # inner text, and the line itself where it may count
-        self._fence = ""  # the run that opened fenced code
-        self._fence_begin = 0
-        self._html: re.Pattern[str] | None = None  # what ends the block of HTML
-        self._html_lines: list[str] = []
-        self._table = False
-        self._empty_item = False  # the innermost container is an item without any text yet
-        self._concealment = Concealment()
-
-    def finish(self) -> Outline:
-        # A fence inside a quote or a list ends by itself when text at the margin follows.
-        fence = "" if self._containers else self._fence
-        self._close(0)
-        return Outline(True, tuple(self._plain), frozenset(self._fenced), fence, self._fence_begin)
-
-    def read(self, line: str) -> None:
-        self._index += 1
-        text = line.expandtabs(4)
-        position, matched = self._match(text)
-        rest = text[position:]
-        inside = matched == len(self._containers)
-        if inside and self._fence:
-            self._fenced.add(self._index)
-            self._read_fence(rest)
-        elif inside and self._html:
-            self._read_html(rest, self._html)
-        elif not rest.strip(" "):
-            self._close(matched)
-        else:
-            self._open(line, text, position, matched)
-
-    def _close(self, depth: int) -> None:
-        """Ends the leaf, and the containers from `depth` on."""
-        kept = uncovered([text for text, _ in self._paragraph], self._concealment, self._enclosed())
-        self._plain += [
-            line for (_, line), keep in zip(self._paragraph, kept, strict=True) if keep and line is not None
-        ]
-        if self._html:
-            self._end_html(whole=self._html is _BLANK)
-        self._paragraph = []
-        self._fence, self._table = "", False
-        del self._containers[depth:]
-
-    def _match(self, text: str) -> tuple[int, int]:
-        """The column up to which, and the number of containers in which, the line goes on."""
-        position = 0
-        for index, (mark, width) in enumerate(self._containers):
-            indent, rest = _split(text, position)
-            if mark is _Mark.QUOTE:
-                if indent > 3 or not rest.startswith(">"):
-                    return position, index
-                position += indent + (2 if rest.startswith("> ") else 1)
-            elif (rest and indent < width) or (not rest and self._empty_item and index == len(self._containers) - 1):
-                return position, index
-            else:
-                position += min(indent, width)
-        return position, len(self._containers)
-
-    def _read_fence(self, rest: str) -> None:
-        indent, run = _split(rest.rstrip(" "), 0)
-        if indent <= 3 and run.startswith(self._fence) and not run.strip(self._fence[0]):
-            self._fence = ""
-
-    def _read_html(self, rest: str, end: re.Pattern[str]) -> None:
-        self._html = end
-        self._html_lines.append(rest)
-        if end.search(rest):
-            self._end_html(whole=True)
-
-    def _end_html(self, whole: bool) -> None:
-        self._concealment.read_html("\n".join(self._html_lines), self._enclosed(), whole)
-        self._html, self._html_lines = None, []
-
-    def _enclosed(self) -> bool:
-        return any(container.mark is not _Mark.ITEM for container in self._containers)
-
-    def _open(self, line: str, text: str, position: int, matched: int) -> None:
-        """Opens the containers and the leaf that begin on this line."""
-        self._empty_item = False
-        while True:
-            goes_on = bool(self._paragraph)
-            interrupts = goes_on and matched == len(self._containers)
-            indent, rest = _split(text, position)
-            if indent > 3:
-                if not goes_on:
-                    self._close(matched)  # indented code
-                    return
+    None behind raw HTML: an element may hide, strike out or quote all that follows it; only a whole comment block
+    is known to hide nothing else. None behind a byte order mark, which GitHub skips and
+    this parser does not, nor beside footnotes.
+    """
+    if text.startswith("\ufeff"):
+        return []
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.split("\n")
+    tokens, footnotes = _blocks(text)
+    found: list[str] = []
+    for before, token in zip([Token("start", "", 0), *tokens], tokens, strict=False):
+        if token.type == "html_block" and not _WHOLE_COMMENT.fullmatch(token.content.strip()):
+            break
+        if token.type == "inline" and token.map:
+            children = _inline(token.content)
+            if any(child.type == "html_inline" or "<!--" in child.content for child in children):
                 break
-            if self._open_leaf(rest, matched, interrupts):
-                return
-            container, begin = _container(rest, indent, interrupts)
-            if container is None:
-                break
-            self._close(matched)
-            self._containers.append(container)
-            matched += 1
-            if matched > _DEEPEST:
-                raise _Unclear
-            position += begin
-            if not text[position:].strip(" "):
-                self._empty_item = container.mark is _Mark.ITEM
-                return
-        self._read_text(line, rest, matched, indent)
-
-    def _open_leaf(self, rest: str, matched: int, interrupts: bool) -> bool:
-        if fence := _FENCE.match(rest):
-            self._close(matched)
-            self._fence, self._fence_begin = fence[1] or fence[2], self._index
-            return True
-        for begin, end in _HTML if rest.startswith("<") else ():
-            if begin.match(rest) and not (begin is _LONE_TAG and interrupts):
-                self._close(matched)
-                self._read_html(rest, end)
-                return True
-        underlined = interrupts and _UNDERLINE.match(rest)
-        if underlined and may_define([text for text, _ in self._paragraph]):
-            raise _Unclear  # what is left after the definitions may be nothing to underline
-        if underlined or _HEADING.match(rest) or _RULE.match(rest):
-            self._close(matched)
-            return True
-        return False
-
-    def _read_text(self, line: str, rest: str, matched: int, indent: int) -> None:
-        inside = matched == len(self._containers)
-        if inside and self._table:
-            return
-        if inside and indent <= 3 and self._paragraph and _is_table(self._paragraph[-1][0], rest):
-            self._paragraph.pop()
-            self._close(matched)
-            self._table = True
-            return
-        if not self._paragraph:
-            self._close(matched)
-        own = matched == 0 and not self._enclosed()
-        self._paragraph.append((rest, line if own else None))
+            # An e-mail's signature begins with `--`, which underlines the line above it into a heading.
+            own = before.type == "paragraph_open" or (before.type == "heading_open" and before.markup in ("-", "="))
+            if own and before.level == 0 and not footnotes:
+                found += _uncovered(children, lines[slice(*token.map)])
+    return found
 
 
-def _split(text: str, position: int) -> tuple[int, str]:
-    rest = text[position:].lstrip(" ")
-    return len(text) - position - len(rest), rest
+def _inline(paragraph: str) -> list[Token]:
+    if len(paragraph) <= LONGEST_PARAGRAPH:
+        return _parser().parseInline(paragraph)[0].children or []
+    return [Token("html_inline", "", 0)] if "<" in paragraph else []
 
 
-def _container(rest: str, indent: int, interrupts: bool) -> tuple[_Container | None, int]:
-    """The container that begins here, and how many columns its sign takes."""
-    if rest.startswith(">"):
-        return _Container(_Mark.QUOTE, 0), indent + (2 if rest.startswith("> ") else 1)
-    if footnote := _FOOTNOTE.match(rest):
-        return _Container(_Mark.FOOTNOTE, 4), indent + footnote.end()
-    item = _ITEM.match(rest)
-    bare = item is not None and not rest[item.end() :]
-    if item is None or (interrupts and (bare or item["number"] not in (None, "1"))):
-        return None, 0
-    blanks = len(item["blanks"])
-    width = indent + len(item["marker"]) + (1 if bare or blanks > 4 else blanks)
-    return _Container(_Mark.ITEM, width), width
+def _uncovered(children: list[Token], written: list[str]) -> Iterator[str]:
+    """Lines that are one piece of text and stand so in the source: no escape, no entity, no odd blank."""
+    line: list[Token] = []
+    depth = 0
+    for child in [*children, Token("softbreak", "", 0)]:
+        if child.type in ("softbreak", "hardbreak"):
+            if len(line) == 1 and line[0].type == "text" and depth == 0:
+                as_written = re.compile(rf" {{0,3}}{re.escape(line[0].content.strip(' '))}[ \t]*")
+                if any(as_written.fullmatch(source) for source in written):
+                    yield line[0].content.strip(" ")
+            line = []
+        elif child.type != "text" or child.content:
+            depth += child.nesting
+            line.append(child)
 
 
-def _is_table(header: str, delimiters: str) -> bool:
-    return bool(_DELIMITERS.match(delimiters)) and _cells(header) == _cells(delimiters)
-
-
-def _cells(row: str) -> int:
-    inner = row.strip(" \f\v").removeprefix("|")
-    pipes = [match.end() for match in _PIPE.finditer(inner) if match[1]]
-    return len(pipes) + (not pipes or pipes[-1] != len(inner))
+def fences(text: str) -> list[Fence]:
+    """The fenced code in the text, whose lines end with LF."""
+    lines = text.split("\n")
+    found = []
+    for token in _blocks(text)[0]:
+        if token.type == "fence" and token.map:
+            begin, end = token.map
+            last = lines[end - 1].strip(" \t>")
+            closed = end - 1 > begin and len(last) >= len(token.markup) and not last.strip(token.markup[0])
+            # A fence in a list or a quote ends by itself where text at the margin follows.
+            opened = not closed and token.level == 0
+            found.append(Fence(range(begin, end), token.markup if opened else ""))
+    return found

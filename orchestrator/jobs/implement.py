@@ -21,6 +21,8 @@ from orchestrator.github.transport import ApiError
 from orchestrator.jobs.desk import STICKY, CommandFailed, Desk, Phase
 from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN, Comment, Status
 
+CUT, WAITED = "cut", "waited"  # how the last run left the worktree
+
 
 def claim(desk: Desk) -> str | None:
     """Ours now, if it is still wanted and the one who asked may ask."""
@@ -83,34 +85,36 @@ def prepare(desk: Desk) -> str:
     elif remote and remote != job.facts.get("pushed"):
         raise Refused(texts.branch_taken(job.branch, remote))
     desk.keep(base=base, base_ref=base_ref, head="")
-    desk.note(start=start, remote=remote or "", pull=pull.number if pull else 0)
-    tree = desk.worktree(f"issue-{job.number}")
-    tree.create(start, job.branch)
-    setup = desk.settings.setup_commands
-    if setup:
-        desk.commands(setup, tree.path, desk.new_log(f"issue-{job.number}-setup"), desk.settings.command_timeout)
+    desk.note(start=start, remote=remote or "", left="")
+    _fresh_tree(desk)
     return "run"
+
+
+def _fresh_tree(desk: Desk) -> None:
+    """The worktree as it was before any agent, set up; what is there is saved in the mirror first."""
+    job = desk.job
+    tree = desk.worktree(f"issue-{job.number}")
+    tree.create(str(job.facts["start"]), job.branch)
+    if setup := desk.settings.setup_commands:
+        desk.commands(setup, tree.path, desk.new_log(f"issue-{job.number}-setup"), desk.settings.command_timeout)
 
 
 def run(desk: Desk) -> str | None:
     """The agent works in the worktree."""
     job = desk.job
-    if job.facts.get("ran"):
-        # Cut off in the middle: what is there is half a thought, saved by `prepare` and started afresh.
-        desk.keep(attempt=job.attempt + 1)
-        desk.note(ran=False)
-        return "prepare"
     tree = desk.worktree(f"issue-{job.number}")
+    if left := job.facts["left"]:
+        # What is there is half a thought. To be cut off is an attempt; a service that could not work is none.
+        desk.keep(attempt=job.attempt + (left == CUT))
+        _fresh_tree(desk)
     desk.progress()
     issue = desk.api.issue(job.number)
     prompt = implement_prompt(issue, _trusted(desk, desk.api.comments(job.number)))
-    desk.note(ran=True)
+    desk.note(left=CUT)
     try:
         result = desk.run_agent(Role.IMPLEMENT, tree.path, prompt, f"issue-{job.number}")
     except Retry:
-        # The agent could not work now, which is no attempt of the item's.
-        desk.note(ran=False)
-        desk.keep(phase="prepare")
+        desk.note(left=WAITED)
         raise
     if result.outcome is not Outcome.DONE:
         raise Refused(result.detail)

@@ -59,6 +59,17 @@ def list_issues(call: Call) -> Reply:
     return call.pages(found, call.shape.issue)
 
 
+@routes.add("POST", f"{R}/issues")
+def create_issue(call: Call) -> Reply:
+    """Whoever can read may open one; labels of somebody without write are dropped."""
+    title = call.text("Issue", "title")
+    _limited("Issue", "title", title, 256)
+    issue = acts.open_issue(call.world, call.repo, call.viewer, title, call.given("body"))
+    if call.world.may(call.repo, call.viewer, "write"):
+        _replace_labels(call, issue, [_name(one) for one in call.given("labels", [])])
+    return Reply(201, call.shape.full_issue(issue))
+
+
 @routes.add("GET", f"{R}/issues/{{number:n}}")
 def get_issue(call: Call) -> Reply:
     """Answers for PRs too."""
