@@ -170,7 +170,11 @@ class Daemon:
     def _tell(self, api: Api, number: int, comment: int, text: str) -> None:
         mark = f"{texts.MARK}{api.name}#{number}:reply-{comment} -->"
         if not any(c.body.startswith(mark) and texts.is_ours(c, self.me.id) for c in api.comments(number)):
-            api.comment(number, f"{mark}\n{text}")
+            try:
+                api.comment(number, f"{mark}\n{text}")
+            except ApiError as error:
+                # A definite no (a locked conversation), so asking at each poll would only hold up the others.
+                get().warning("reply_refused", repo=api.name, number=number, answer=str(error))
 
     def _prune(self, name: str, memory: RepoMemory) -> None:
         # The review of an open PR stays: it is the proof that this head was reviewed.

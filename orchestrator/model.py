@@ -120,7 +120,7 @@ class CheckRun:
     """One check run or commit status on a head. `conclusion` is GitHub's word; None: not finished."""
 
     name: str
-    source: str  # the app's slug, or "status" for a commit status
+    source: str  # the app and check suite, or "status" for a commit status
     conclusion: str | None
     id: int = 0  # higher is newer
 

@@ -6,6 +6,7 @@ counts only together with the author's id. Text that came from elsewhere passes 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from orchestrator.model import Comment, Finding, Job, Kind
@@ -17,7 +18,7 @@ WITHDRAWN = "The issue was closed or its label was taken off; the run was stoppe
 DRAFT = "The PR is a draft. Mark it ready for review first."
 CLOSED = "The PR is closed. Reopen it first."
 EDITED = "The comment was edited, so it does not count. Post the command in a new comment."
-NO_COMMITS = "The repository has no commits yet. Push a first commit, then label the issue again."
+NO_COMMITS = "The repository has no commits yet, so there is nothing to start from. Push a first commit."
 TOO_LATE = "Too late: the merge had been asked of GitHub before this was read."
 CLEARED = "Cleared by `orchestrator clear`."
 
@@ -75,6 +76,15 @@ def progress(job: Job) -> str:
     return "\n".join(lines)
 
 
+def limited(job: Job, what: str, until: float) -> str:
+    """The sticky comment while an agent may not work; `until`: seconds since 1970."""
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(until))
+    lines = [f"**Waiting**: {what} It goes on by itself at {when}, with attempt {job.attempt} ({spent(job)})."]
+    if job.kind is Kind.IMPLEMENT:
+        lines.append("To cancel, close the issue or take the label `in-progress` off.")
+    return "\n".join(lines)
+
+
 def implemented(job: Job) -> str:
     return f"Done: #{job.pr} was opened from `{job.branch}` at {short(job.head)} ({spent(job)})."
 
@@ -86,6 +96,10 @@ def not_allowed_to_label(login: str | None, label: str) -> str:
         f"{who} no person with write permission here, so nothing was started. "
         "Somebody with write permission can take the label off and put it on again."
     )
+
+
+def no_base(branch: str) -> str:
+    return f"There is no branch `{inert(branch)}` here, which is set as `BASE_BRANCH`. Push it, or change the setting."
 
 
 def branch_taken(branch: str, sha: str) -> str:

@@ -37,6 +37,8 @@ class Child:
         self.folder = folder
         self.home = folder / "home"
         self.home.mkdir(parents=True)
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
         self._place = str(folder / "worktrees")
         self._ahead = 0.0
         self.github = Twin(folder / "github", now=lambda: time.time() + self._ahead, page=2)
@@ -93,6 +95,7 @@ class Child:
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
+            "TMPDIR": str(self.temporary),
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(ROOT),
             **given,
@@ -196,11 +199,11 @@ class Child:
         found = []
         for process in psutil.process_iter():
             try:
-                environ = process.environ()
-                # git gets no HOME of ours, but a repository of ours.
-                ours = environ.get("HOME") == str(self.home) or environ.get("GIT_DIR", "").startswith(self._place)
-                if ours and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(" ".join(process.cmdline()))
+                command, environ = " ".join(process.cmdline()), process.environ()
+                # git gets no HOME of ours, but works on our mirror or talks to our GitHub.
+                by_git = environ.get("GIT_DIR", "").startswith(self._place) or self.github.url in command
+                if (environ.get("HOME") == str(self.home) or by_git) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(command)
             except (psutil.Error, OSError):
                 continue
         return found

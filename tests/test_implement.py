@@ -22,7 +22,8 @@ def test_a_label_by_somebody_without_write_permission_starts_nothing_and_is_answ
     issue = house.mallory.opens_issue(house.repo, "Mine bitcoin", "For me.")
     house.mallory.labels(issue, "ready")
     house.quiet()
-    house.alice.comments(issue, "What is this?")
+    house.github.permission(house.mallory, house.repo, "write")
+    house.alice.comments(issue, "What is this? Only a new label counts.")
     house.quiet()
     assert len(house.said(issue)) == 1
     assert "@mallory" in house.said(issue)[0]
@@ -81,13 +82,14 @@ def test_ready_is_replaced_by_in_progress_while_the_agent_works(house: House) ->
 
 
 def test_work_starts_from_the_newest_commit_of_the_default_branch(house: House) -> None:
+    first = ready(house)
     house.quiet()
     newest = house.alice.pushes(house.repo, "main", {"new.txt": "new\n"})
-    issue = ready(house)
+    second = ready(house)
     house.quiet()
-    assert house.repo.git("merge-base", "main", "feature/issue-1").strip() == newest
-    assert house.repo.pulls[0].base_ref == "main"
-    expect_pull(house, issue)
+    assert house.repo.git("merge-base", "main", f"feature/issue-{second.number}").strip() == newest
+    assert house.repo.pulls[-1].base_ref == "main"
+    expect_pull(house, first, second)
 
 
 def test_work_starts_from_and_goes_back_to_the_branch_that_is_set(make_house: MakeHouse) -> None:
@@ -153,6 +155,24 @@ def test_the_pull_request_says_what_was_done_how_it_was_checked_and_what_it_cost
     expect_pull(house, issue)
 
 
+def test_one_comment_tells_what_is_done_now_and_how_to_cancel_it(house: House) -> None:
+    seen: list[list[str]] = []
+    issue = ready(house)
+    house.github.before("POST pulls", lambda: seen.append(sticky(issue)))
+    house.quiet()
+    [[now]] = seen
+    assert "Working on this issue" in now
+    assert "attempt 1" in now
+    assert "`feature/issue-1`" in now
+    assert "$" in now
+    assert "To cancel" in now
+    assert [house.repo.pulls[0].number] == [2]
+    [last] = sticky(issue)
+    assert last.startswith("Done: #2")
+    assert "To cancel" not in last
+    expect_pull(house, issue)
+
+
 def test_a_failure_is_one_comment_with_cause_log_worktree_and_next_step(make_house: MakeHouse) -> None:
     house = make_house(claude_command=stub("is-error"))
     issue = ready(house)
@@ -204,12 +224,14 @@ def test_another_attempt_goes_on_with_the_open_pull_request(house: House) -> Non
     expect_pull(house, issue)
 
 
-def test_a_commit_that_somebody_pushes_meanwhile_is_not_overwritten(house: House) -> None:
+@pytest.mark.parametrize(("request_", "nth"), [("GET issues/1", 2), ("POST */git-receive-pack", 1)])
+def test_a_commit_that_somebody_pushes_meanwhile_is_not_overwritten(house: House, request_: str, nth: int) -> None:
     issue = ready(house)
     house.quiet()
     house.github.before(
-        "POST */git-receive-pack",
+        request_,
         lambda: house.alice.pushes(house.repo, "feature/issue-1", {"by-alice.txt": "mine\n"}, "Alice helps"),
+        nth,
     )
     house.alice.labels(issue, "ready")
     house.quiet()

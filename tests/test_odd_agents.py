@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.agents.claude import Claude
 from orchestrator.model import Status
+from orchestrator.twin import Fault, status
 from tests.conftest import MakeHouse
 from tests.house import House, stub
 from tests.story import Record, expect_pull, expect_work, outcomes, ready, sticky
@@ -122,6 +123,8 @@ def test_a_usage_limit_is_waited_for_and_burns_no_attempt(make_house: MakeHouse)
     (house.folder / "script").write_text(f"usage-limit {resets_at}\nsuccess\n")
     issue = ready(house)
     agent(house, f"@{house.folder / 'script'}")
+    house.until(lambda: "**Waiting**" in "".join(sticky(issue)))
+    assert "UTC" in sticky(issue)[0]
     house.until(lambda: bool(house.repo.pulls))
     house.quiet()
     assert resets_at <= house.clock.now() <= resets_at + 3600
@@ -180,4 +183,23 @@ def test_an_agent_that_is_not_installed_is_told_with_the_command_that_mends_it(
     [text] = outcomes(issue)
     assert "cannot be started" in text
     assert "npm install" in text
+    expect_work(house, issue)
+
+
+@pytest.mark.parametrize("request_", ["GET issues/1/comments", "POST issues/1/comments", "POST issues/1/labels"])
+def test_an_outage_while_a_failure_is_told_costs_no_second_run(make_house: MakeHouse, request_: str) -> None:
+    house = make_house()
+    issue = ready(house)
+    record = Record(house.folder / "record")
+
+    def outage() -> None:
+        house.github.faults.add(Fault(request_, status(502), times=5))
+
+    house.github.after("GET issues/1/comments", outage, nth=2)
+    agent(house, "is-error")
+    house.quiet()
+    assert len(record.runs) == 1
+    assert len(outcomes(issue)) == 1
+    assert issue.labels == ["needs-human"]
+    assert house.job("implement", 1).attempt == 1
     expect_work(house, issue)

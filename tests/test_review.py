@@ -93,6 +93,15 @@ def test_a_draft_is_reviewed_when_it_is_ready_and_not_before(house: House) -> No
     expect_review(house, pull)
 
 
+@pytest.mark.parametrize("change", ["drafts", "closes"])
+def test_a_pull_request_that_is_taken_back_at_the_last_moment_is_not_reviewed(house: House, change: str) -> None:
+    pull = opens(house)
+    house.github.before("GET pulls/1", lambda: getattr(house.alice, change)(pull))
+    house.quiet()
+    assert pull.reviews == []
+    assert house.said(pull) == []
+
+
 def test_a_head_is_left_to_rest_while_pushes_keep_coming(make_house: MakeHouse) -> None:
     house = make_house(review_prs="all", review_debounce=60, poll_interval=20)
     house.quiet()

@@ -158,12 +158,19 @@ def test_L10_a_reading_that_still_says_open_changes_nothing(house: House) -> Non
     house.expect(*LANDED)
 
 
-def test_L11_a_person_who_presses_the_button_first_makes_it_a_success(house: House) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [None, no(409, "Merge already in progress"), no(405, "Merge already in progress")],
+    ids=["own", "409", "405"],
+)
+def test_L11_a_person_who_presses_the_button_first_makes_it_a_success(house: House, answer: Kind | None) -> None:
     issue = house.alice.opens_issue(house.repo, "Wish")
     house.repo.settings(autoclose=False)
     pull = opens(house, body=f"Closes #{issue.number}")
     house.ci.passes(pull, "build")
     house.github.before(CALLED, lambda: house.bob.merges(pull))
+    if answer:
+        house.github.faults.add(Fault(CALLED, answer))
     ask(house, pull)
     said = announced(house, pull)
     assert "by @bob" in said

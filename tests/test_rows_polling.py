@@ -25,14 +25,15 @@ def test_P1_two_comments_in_one_second_are_both_seen_and_none_twice(house: House
     first, second = green(house, "one"), green(house, "two")
     house.start()
     house.quiet()
-    asked = house.alice.comments(first, "/merge")
-    late = []
-    # The list that shows the first is made; the second comes in the same second.
-    house.github.after("GET issues/comments", lambda: late.append(house.bob.comments(second, "/merge")))
-    house.until(lambda: bool(late) and second.merged)
+    asked = []
+    # Both in the second of one poll: the first just before the list is made, the other just after.
+    house.github.before("GET issues/comments", lambda: asked.append(house.alice.comments(first, "/merge")))
+    house.github.after("GET issues/comments", lambda: asked.append(house.bob.comments(second, "/merge")))
+    house.until(lambda: second.merged)
     house.quiet()
     assert first.merged
-    assert late[0].reactions == asked.reactions == ["eyes"]
+    assert asked[0].thing.created_at == asked[1].thing.created_at
+    assert asked[0].reactions == asked[1].reactions == ["eyes"]
     house.github.journal.claim(CALLED, times=2)
     house.github.journal.claim(SEEN, times=2)
     house.expect(*LANDED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import psutil
 import pytest
 
+from orchestrator import state
 from orchestrator.model import Status
 from tests.conftest import MakeHouse
 from tests.house import House, stub
@@ -113,6 +114,7 @@ def test_a_daemon_that_is_stopped_ends_its_agents_and_goes_on_with_the_issue_lat
     issue = ready(house)
     record = slow(house)
     record.until(1)
+    (house.folder / "worktrees/acme/app/issue-1/half.txt").write_text("half\n")
     house.stop()
     assert not psutil.pid_exists(record.runs[0]["pid"])
     assert issue.labels == ["in-progress"]
@@ -120,6 +122,24 @@ def test_a_daemon_that_is_stopped_ends_its_agents_and_goes_on_with_the_issue_lat
     house.quiet()
     [pull] = house.repo.pulls
     assert house.repo.file(pull.head_sha, "set-up.txt") == "made\n"
+    assert house.repo.file(pull.head_sha, "half.txt") is None
     assert house.job("implement", 1).attempt == 2
     assert len(sticky(issue)) == 1
     expect_pull(house, issue)
+
+
+def test_a_clear_stops_the_run_and_forgets_the_item(make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = make_house()
+    issue = ready(house)
+    record = slow(house)
+    record.until(1)
+    with monkeypatch.context() as here:
+        here.setattr("os.kill", lambda pid, number: None)
+        state.ask(house.folder / "state.json", "clear", "acme/app#1/implement")
+    poll(house)
+    assert house.jobs == []
+    assert not psutil.pid_exists(record.runs[0]["pid"])
+    house.quiet()
+    assert house.repo.branches == ["main"]
+    assert issue.labels == []
+    expect_work(house, issue)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +14,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.agents.base import Agent, Bounds, Outcome, RunResult, Task
+from orchestrator.clock import Stop
+from orchestrator.daemon import Daemon
+from orchestrator.leftovers import RUN_ID
+from orchestrator.settings import Settings
+from orchestrator.state import State
 from orchestrator.twin.faults import Fault, hang, status
 from tests.child import LEAVES, PATIENCE, Child
 from tests.house import stub
@@ -33,13 +42,14 @@ def make_child(tmp_path: Path) -> Iterator[MakeChild]:
 
 
 def leaves(child: Child, number: signal.Signals = signal.SIGTERM) -> None:
-    """The daemon gets the signal, ends in time and with 0, and nothing that it started lives on."""
+    """The daemon gets the signal, ends in time and with 0, and nothing of what it started is left."""
     daemon = child.started[-1]
     asked = time.monotonic()
     daemon.send_signal(number)
     assert daemon.wait(PATIENCE) == 0, child.log()
     assert time.monotonic() - asked < LEAVES
     assert child.processes() == []
+    assert list(child.temporary.iterdir()) == []
 
 
 def reached(child: Child, request: str) -> threading.Event:
@@ -172,3 +182,79 @@ def test_once_tells_by_its_exit_code_that_it_could_not_look(make_child: MakeChil
     child.github.faults.add(Fault("GET pulls", status(502), times=1000))
     daemon = child.start("--once")
     assert daemon.wait(PATIENCE) == 1, child.log()
+
+
+def in_this_process(child: Child, agent: Agent | None = None) -> Daemon:
+    """The daemon as an object."""
+    files = {"state_file": child.folder / "state.json", "worktree_base": child.folder / "worktrees"}
+    settings = Settings(**{**child.settings, **files})
+    return Daemon(settings, child.token, State.open(settings.state_file), agent=agent)
+
+
+def test_a_stop_ends_the_rest_between_two_polls(make_child: MakeChild) -> None:
+    child = make_child(poll_interval=3600)
+    daemon = in_this_process(child)
+    polled = threading.Event()
+    loop = threading.Thread(target=lambda: daemon.loop(False, polled.set), daemon=True)
+    loop.start()
+    assert polled.wait(PATIENCE)
+    daemon.halt.set("enough")
+    loop.join(PATIENCE)
+    assert not loop.is_alive()
+
+
+class Hanging:
+    """An agent whose run starts a process and whose thread then hears of nothing."""
+
+    name = "hanging"
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.go_on = threading.Event()
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def run(self, task: Task, bounds: Bounds, stop: Stop) -> RunResult:
+        """Until the test ends."""
+        self.child = subprocess.Popen(["sleep", "60"], env={**os.environ, RUN_ID: task.run_id})
+        self.began.set()
+        self.go_on.wait(PATIENCE)
+        return RunResult(Outcome.STOPPED, "", None, task.session_id, 0, 0.0, 0.0, "")
+
+    def version(self) -> str:
+        """Any."""
+        return "0"
+
+    def probe(self) -> RunResult:
+        """Never asked."""
+        raise NotImplementedError
+
+
+def test_a_run_whose_thread_hangs_is_ended_from_outside(make_child: MakeChild, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.daemon.STOP_WITHIN", 0.3)
+    monkeypatch.setattr("orchestrator.daemon.GRACE", 0.1)
+    child = make_child()
+    child.labelled()
+    agent = Hanging()
+    daemon = in_this_process(child, agent)
+    daemon.poll()
+    assert agent.began.wait(PATIENCE)
+    (thread,) = daemon.running()
+    daemon.close()
+    assert agent.child is not None
+    agent.child.wait(PATIENCE)  # by itself it would outlast our patience
+    agent.go_on.set()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+def test_a_daemon_at_rest_tells_its_watchdog_that_it_lives(make_child: MakeChild, tmp_path: Path) -> None:
+    child = make_child(poll_interval=3600)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        child.start(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="150000")
+        heard = [manager.recv(100) for _ in range(6)]
+        assert heard == [b"READY=1", *[b"WATCHDOG=1"] * 5]
+        child.stop()
+        while manager.recv(100) != b"STOPPING=1":
+            pass

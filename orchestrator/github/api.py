@@ -186,7 +186,8 @@ class Api:
         runs = [
             CheckRun(
                 name=str(run["name"]),
-                source=str((run.get("app") or {}).get("slug", "")),
+                # A re-run stays in its suite; the same name in another suite is another workflow's job.
+                source=f"{(run.get('app') or {}).get('slug', '')}/{(run.get('check_suite') or {}).get('id', 0)}",
                 conclusion=run["conclusion"] if run["status"] == "completed" else None,
                 id=int(run["id"]),
             )

@@ -101,19 +101,28 @@ class Effects:
         self._fact(f"shown:{key}", digest)
 
     def _edit(self, key: str, number: int, comment: int, text: str) -> None:
-        try:
-            self._api.edit_comment(comment, texts.marked(self._job(), key, text))
-        except ApiError as error:
-            if error.status not in (404, 410):
-                get().warning("edit_refused", number=number, key=key, answer=str(error))
+        body = texts.marked(self._job(), key, text)
+        for _ in range(TRIES):
+            try:
+                self._api.edit_comment(comment, body)
+            except Unknown:
+                if self._clock.wait(READ_BACK, self._halt):
+                    raise Stopped(self._halt.reason) from None
+            except ApiError as error:
+                self._cannot_edit(key, number, text, error)
                 return
+            else:
+                return
+        get().warning("edit_unknown", number=number, key=key, tries=TRIES)
+
+    def _cannot_edit(self, key: str, number: int, text: str, error: ApiError) -> None:
+        if error.status not in (404, 410):
+            get().warning("edit_refused", number=number, key=key, answer=str(error))
+        elif not self._job().facts.get(f"deleted:{key}"):
             # Somebody deleted it: made again, once.
-            if not self._job().facts.get(f"deleted:{key}"):
-                self._fact(f"deleted:{key}", True)
-                self._record(key, None)
-                self.say(key, number, text)
-        except Unknown as trouble:
-            get().warning("edit_unknown", number=number, key=key, trouble=str(trouble))
+            self._fact(f"deleted:{key}", True)
+            self._record(key, None)
+            self.say(key, number, text)
 
     def _find(self, number: int, key: str) -> int | None:
         mark = texts.mark(self._job(), key)

@@ -49,23 +49,23 @@ class Feed:
         self._busy = busy_label
         self._repo: Repo | None = None
         self._listings: dict[str, _Listing] = {}
-        self._refreshed = 0.0
+        self._fresh_until = 0.0
         self._now = 0.0
 
     def refresh(self) -> None:
         """Trust nothing that was read before."""
         self._repo = None
         self._listings.clear()
-        self._refreshed = self._now
+        self._fresh_until = 0.0
 
     def look(self, memory: RepoMemory | None, busy: frozenset[int], adopt: bool) -> tuple[World, RepoMemory]:
         """One poll. `busy`: issues under way; `adopt`: also offer issues that only GitHub knows to be under way."""
-        if self._now - self._refreshed > FULL_READ:
+        if self._now > self._fresh_until:
             self.refresh()
         repo = self._repo = self._repo or self._api.repo()
         newest_first: dict[str, str | int] = {"sort": "updated", "direction": "desc", "per_page": 100}
         ready, now = self._list("ready", "issues", {**newest_first, "state": "open", "labels": self._ready})
-        self._now = now
+        self._now, self._fresh_until = now, self._fresh_until or now + FULL_READ
         pulls, _ = self._list("pulls", "pulls", {**newest_first, "state": "open"})
         if memory is None or memory.id != repo.id:
             memory = self._first_memory(repo.id, pulls, now)

@@ -175,8 +175,10 @@ class Desk:
         if result.outcome is Outcome.STOPPED:
             raise Stopped(self.stop.reason)
         if result.outcome is Outcome.USAGE_LIMIT:
-            pause = result.resets_at - self.clock.now() if result.resets_at else LIMIT_PAUSE
-            raise Retry(result.detail, max(60.0, pause))
+            now = self.clock.now()
+            pause = max(60.0, result.resets_at - now if result.resets_at else LIMIT_PAUSE)
+            self.effects.show(STICKY, job.number, texts.limited(job, result.detail, now + pause))
+            raise Retry(result.detail, pause)
         if result.outcome is Outcome.TRANSIENT:
             raise Retry(result.detail)
         return result

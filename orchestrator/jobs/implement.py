@@ -69,13 +69,10 @@ def prepare(desk: Desk) -> str:
     desk.progress()
     base_ref = desk.settings.base_branch or desk.api.repo().default_branch
     desk.mirror.ensure()
-    try:
-        desk.mirror.fetch(f"refs/heads/{base_ref}")
-    except Refused as error:
-        raise Refused(texts.NO_COMMITS) from error
+    desk.mirror.fetch(f"refs/heads/{base_ref}")
     base = desk.mirror.sha(f"refs/remotes/origin/{base_ref}")
     if base is None:
-        raise Refused(texts.NO_COMMITS)
+        raise Refused(texts.no_base(base_ref) if desk.settings.base_branch else texts.NO_COMMITS)
     remote = desk.mirror.remote_sha(f"refs/heads/{job.branch}")
     pull = desk.api.find_pull(job.branch) if remote else None
     start = base
@@ -117,9 +114,15 @@ def run(desk: Desk) -> str | None:
         desk.note(left=WAITED)
         raise
     if result.outcome is not Outcome.DONE:
-        raise Refused(result.detail)
+        desk.note(failure=result.detail)
+        return "give_up"
     desk.keep(summary=result.text)
     return "commit"
+
+
+def give_up(desk: Desk) -> None:
+    """A phase of its own, so that trouble while saying so does not cost another run."""
+    raise Refused(str(desk.job.facts["failure"]))
 
 
 def _trusted(desk: Desk, comments: list[Comment]) -> list[Comment]:
@@ -238,6 +241,7 @@ PHASES: dict[str, Phase] = {
     "claim": claim,
     "prepare": prepare,
     "run": run,
+    "give_up": give_up,
     "commit": commit,
     "push": push,
     "open": open_pull,

@@ -36,6 +36,9 @@ def perform(desk: Desk) -> None:
             log.info("job_ended", status=desk.job.status.value, reason=desk.job.reason)
         except Stopped as stopped:
             log.info("job_stopped", reason=str(stopped))
+        except (Retry, Unknown, Moved) as trouble:
+            # Met by the story's own end, a refusal or a cancellation: said again later.
+            _later(desk, _retry(trouble))
         except Exception as bug:
             log.exception("job_broke")
             _later(desk, Retry(f"{type(bug).__name__}: {bug}"))
@@ -55,7 +58,7 @@ def _tell(desk: Desk) -> None:
     except Refused as refused:
         story.fail(desk, refused)
     except (Retry, Unknown, Moved) as trouble:
-        _later(desk, trouble if isinstance(trouble, Retry) else Retry(str(trouble)))
+        _later(desk, _retry(trouble))
     except (ApiError, GitError, Missing) as error:
         story.fail(desk, Refused(str(error)))
 
@@ -67,6 +70,10 @@ def _phases(desk: Desk, story: types.ModuleType, phase: str = "") -> None:
         get().debug("phase", phase=following)
         following = story.PHASES[following](desk) or ""
         desk.keep(failures=0)
+
+
+def _retry(trouble: Exception) -> Retry:
+    return trouble if isinstance(trouble, Retry) else Retry(str(trouble))
 
 
 def _later(desk: Desk, trouble: Retry) -> None:

@@ -70,9 +70,15 @@ def run(desk: Desk) -> str:
     prompt = review_prompt(pull, job.base, diff)
     result = desk.run_agent(Role.REVIEW, tree.path, prompt, f"pr-review-{job.number}", REVIEW_SCHEMA)
     if result.outcome is not Outcome.DONE or result.data is None:
-        raise Refused(f"No review of {texts.short(job.head)}: {result.detail}")
+        desk.note(failure=f"No review of {texts.short(job.head)}: {result.detail}")
+        return "give_up"
     desk.note(review=result.data)
     return "post"
+
+
+def give_up(desk: Desk) -> None:
+    """A phase of its own, so that trouble while saying so does not cost another run."""
+    raise Refused(str(desk.job.facts["failure"]))
 
 
 def post(desk: Desk) -> None:
@@ -128,4 +134,4 @@ def cancelled(desk: Desk, reason: str) -> None:
     desk.keep(status=Status.DONE, reason=reason)
 
 
-PHASES: dict[str, Phase] = {"prepare": prepare, "run": run, "post": post}
+PHASES: dict[str, Phase] = {"prepare": prepare, "run": run, "give_up": give_up, "post": post}

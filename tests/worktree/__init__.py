@@ -1,0 +1,1 @@
+"""Worktrees of the daemon's mirror, on real git."""

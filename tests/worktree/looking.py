@@ -1,0 +1,35 @@
+"""What is in a mirror after a test did something, and damage that several tests do."""
+
+from __future__ import annotations
+
+from orchestrator.git.mirror import Mirror
+from orchestrator.git.worktree import Worktree
+
+SALVAGE = "refs/orchestrator/salvage"
+BRANCH = "feature/issue-1"
+
+
+def salvaged(mirror: Mirror) -> list[str]:
+    return mirror.call("for-each-ref", "--format=%(refname)", SALVAGE).text.split()
+
+
+def files(mirror: Mirror, sha: str) -> list[str]:
+    return mirror.call("ls-tree", "-r", "-z", "--name-only", sha).names
+
+
+def content_of(mirror: Mirror, sha: str, path: str) -> bytes:
+    return mirror.call("cat-file", "blob", f"{sha}:{path}").out
+
+
+def registered(mirror: Mirror) -> list[str]:
+    folder = mirror.path / "worktrees"
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def leave_locks(tree: Worktree) -> None:
+    for name in ("index.lock", "HEAD.lock"):
+        (tree.mirror.path / "worktrees" / tree.name / name).touch()
+
+
+def break_index(tree: Worktree) -> None:
+    (tree.mirror.path / "worktrees" / tree.name / "index").write_bytes(b"DIRC nonsense")
