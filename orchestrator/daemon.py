@@ -238,10 +238,11 @@ class Daemon:
         """Poll until told to stop; the exit code. `once`: one poll, then wait for its jobs."""
         while not self.halt.is_set():
             self.wake = Stop()
+            before = self.state.jobs
             self.poll()
             after_poll()
             if once:
-                return self._finish()
+                return self._finish(before)
             self._rest()
         self.close()
         return 0
@@ -255,9 +256,8 @@ class Daemon:
                 self._obey()
                 self._dispatch()
 
-    def _finish(self) -> int:
-        """`--once`: every job of this poll to its end, in its turn."""
-        before = {j.key for j in self.state.jobs.values() if j.status in (Status.RUNNING, Status.WAITING)}
+    def _finish(self, before: dict[str, Job]) -> int:
+        """`--once`: every job of this poll to its end, in its turn. `before`: the jobs as they were before it."""
         while not self.halt.is_set():
             threads = self.running()
             if not threads:
@@ -267,7 +267,7 @@ class Daemon:
             self.clock.wait(1.0, self.wake)
             self.wake = Stop()
             self._dispatch()
-        left = [j for j in self.state.jobs.values() if j.key in before and j.status is not Status.DONE]
+        left = [j for j in self.state.jobs.values() if j != before.get(j.key) and j.status is not Status.DONE]
         self.close()
         return 1 if left or self.failed_polls else 0
 

@@ -30,11 +30,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.clock import Stop
 from orchestrator.errors import Misconfigured, Missing, Stopped
 from orchestrator.model import Job, Kind, Status
 
 FORMAT = "orchestrator-state"
 VERSION = 1
+LOCK_TRIES = 10
 
 
 class _Unreadable(Exception):
@@ -133,8 +135,18 @@ def _lock(path: Path) -> int:
     return fd
 
 
+def _lock_patiently(path: Path) -> int:
+    """A `status` that looks who holds the lock holds it for a moment itself."""
+    for _ in range(LOCK_TRIES):
+        try:
+            return _lock(path)
+        except BlockingIOError:
+            Stop().wait(0.05)
+    return _lock(path)
+
+
 def holder(path: Path) -> Holder | None:
-    """Who holds the state file now, None when nobody does."""
+    """Who holds the state file now, None when nobody does. `pid` is 0 while a daemon starts."""
     lock = _beside(path, ".lock")
     if not lock.exists():
         return None
@@ -182,7 +194,7 @@ class State:
         """Lock and load. Missing: held by another daemon, or the folder is not writable."""
         path = path.absolute()
         try:
-            fd = _lock(path)
+            fd = _lock_patiently(path)
         except BlockingIOError as error:
             other = holder(path)
             raise Missing(
@@ -378,5 +390,6 @@ def ask(path: Path, verb: str, key: str) -> str:
     folder = _beside(path, ".requests")
     folder.mkdir(mode=0o700, exist_ok=True)
     _replace(folder / f"{time.time_ns()}.json", json.dumps({"verb": verb, "key": key}).encode())
-    os.kill(running.pid, signal.SIGUSR1)
+    if running.pid:
+        os.kill(running.pid, signal.SIGUSR1)
     return f"{verb} {key}: the running daemon (pid {running.pid}) was told and acts at once."

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.model import Status
-from orchestrator.twin import Fault, status
+from orchestrator.twin import Fault, apply_then, apply_then_reset, status
+from orchestrator.twin.faults import Kind
 from tests.conftest import MakeHouse
 from tests.house import House, stub
 from tests.story import Record, expect_pull, expect_work, outcomes, ready, sticky
@@ -315,6 +316,19 @@ def test_every_ready_issue_is_found_however_many_pages_there_are(make_house: Mak
     house.quiet()
     assert len(house.repo.pulls) == 5
     expect_pull(house, *issues)
+
+
+@pytest.mark.parametrize("trouble", [apply_then(500), apply_then_reset(), status(502)])
+@pytest.mark.parametrize("late", [0, 4])
+def test_a_pull_request_whose_answer_was_lost_is_there_once(house: House, trouble: Kind, late: int) -> None:
+    issue = ready(house)
+    house.github.lag("pulls", late)
+    house.github.faults.add(Fault("POST pulls", trouble))
+    house.quiet()
+    [pull] = house.repo.pulls
+    assert house.job("implement", 1).pr == pull.number
+    assert outcomes(issue) == []
+    expect_pull(house, issue)
 
 
 def test_an_item_costs_at_most_fifteen_writes(house: House) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import psutil
 import pytest
 
@@ -160,8 +162,11 @@ def test_a_pull_request_whose_fork_is_gone_is_reviewed(house: House) -> None:
 def test_the_reviewer_has_reading_tools_only_and_sees_the_head(house: House) -> None:
     record = Record(house.folder / "record")
     pull = opens(house)
-    house.start(claude_command=stub("--record", str(record.file), "success"))
+    seen = house.folder / "seen"
+    look = f'cat topic.txt > {seen}; exec "$0" "$@"'
+    house.start(claude_command=f"sh -c {shlex.quote(look)} {stub('--record', str(record.file), 'success')}")
     house.quiet()
+    assert seen.read_text() == "one\ntwo\nthree\n"
     [run] = record.runs
     tools = run["argv"][run["argv"].index("--tools") + 1]
     assert set(tools.split(",")) == {"Read", "Glob", "Grep"}

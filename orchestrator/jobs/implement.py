@@ -17,7 +17,7 @@ from orchestrator.agents.base import Outcome, Role
 from orchestrator.agents.prompts import implement_prompt
 from orchestrator.errors import Refused, Retry
 from orchestrator.git.mirror import Pushed
-from orchestrator.github.transport import ApiError
+from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.jobs.desk import STICKY, CommandFailed, Desk, Phase
 from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN, Comment, Status
 
@@ -188,10 +188,10 @@ def open_pull(desk: Desk) -> str:
         try:
             return desk.api.create_pull(texts.pull_title(job.title), job.branch, job.base_ref, body)
         except ApiError as error:
-            existing = find() if error.says("already exists") else None
-            if existing is None:
-                raise
-            return existing
+            if error.says("already exists"):
+                # Made by an earlier call without an answer; a new PR may be listed late (F33).
+                raise Unknown("the pull request is not listed yet") from error
+            raise
 
     number = desk.effects.once(f"pull-{job.trigger}", make, find)
     desk.keep(pr=number)

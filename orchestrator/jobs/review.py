@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator import texts
-from orchestrator.agents.base import Outcome, Role
+from orchestrator.agents.base import Role
 from orchestrator.agents.prompts import REVIEW_SCHEMA, review_prompt
 from orchestrator.errors import Refused, Retry
 from orchestrator.git.hunks import postable
@@ -26,7 +26,7 @@ REF_WAIT = 10.0  # seconds; GitHub's git server may lag behind its API
 
 
 def prepare(desk: Desk) -> str | None:
-    """The worktree shows exactly the head; nothing to do when it is no longer the head."""
+    """Head and base are in the mirror; nothing to do when it is no longer the head, or has its review."""
     job = desk.job
     pull = desk.api.pull(job.number)
     if not pull.open or pull.draft or pull.head_sha != job.trigger:
@@ -43,7 +43,6 @@ def prepare(desk: Desk) -> str | None:
     if base is None:
         raise Refused(f"The base branch `{pull.base_ref}` does not exist any more.")
     desk.keep(base=base)
-    desk.worktree(f"pr-review-{job.number}").create(pull.head_sha, None)
     return "run"
 
 
@@ -69,7 +68,7 @@ def run(desk: Desk) -> str:
     diff = desk.mirror.diff(job.base, job.head).decode(errors="replace")
     prompt = review_prompt(pull, job.base, diff)
     result = desk.run_agent(Role.REVIEW, tree.path, prompt, f"pr-review-{job.number}", REVIEW_SCHEMA)
-    if result.outcome is not Outcome.DONE or result.data is None:
+    if result.data is None:
         desk.note(failure=f"No review of {texts.short(job.head)}: {result.detail}")
         return "give_up"
     desk.note(review=result.data)
