@@ -37,7 +37,7 @@ from orchestrator.jobs.desk import Desk, Place, place_folder
 from orchestrator.jobs.merge import may_cancel
 from orchestrator.jobs.perform import perform
 from orchestrator.log import get
-from orchestrator.model import IN_PROGRESS, Actor, Job, Kind, Repo, Status
+from orchestrator.model import IN_PROGRESS, Actor, Comment, Job, Kind, Repo, Status
 from orchestrator.settings import Settings, agent_environ
 from orchestrator.state import RepoMemory, State
 
@@ -141,7 +141,7 @@ class Daemon:
                 case Cancel(key, reason, by):
                     self._cancel(api, key, reason, by)
                 case Tell(comment, text):
-                    self._tell(api, comment.number, comment.id, text)
+                    self._tell(api, comment, text)
         # Last: what is not acknowledged by now is offered again.
         self.state.put_repo(memory)
         self._prune(name, memory)
@@ -167,14 +167,17 @@ class Daemon:
         else:
             self._start(job, reason)
 
-    def _tell(self, api: Api, number: int, comment: int, text: str) -> None:
-        mark = f"{texts.MARK}{api.name}#{number}:reply-{comment} -->"
-        if not any(c.body.startswith(mark) and texts.is_ours(c, self.me.id) for c in api.comments(number)):
+    def _tell(self, api: Api, comment: Comment, text: str) -> None:
+        """Answer once, and only somebody who may ask."""
+        if comment.author is None or not api.permission(comment.author).may_write:
+            return
+        mark = f"{texts.MARK}{api.name}#{comment.number}:reply-{comment.id} -->"
+        if not any(c.body.startswith(mark) and texts.is_ours(c, self.me.id) for c in api.comments(comment.number)):
             try:
-                api.comment(number, f"{mark}\n{text}")
+                api.comment(comment.number, f"{mark}\n{text}")
             except ApiError as error:
                 # A definite no (a locked conversation), so asking at each poll would only hold up the others.
-                get().warning("reply_refused", repo=api.name, number=number, answer=str(error))
+                get().warning("reply_refused", repo=api.name, number=comment.number, answer=str(error))
 
     def _prune(self, name: str, memory: RepoMemory) -> None:
         # The review of an open PR stays: it is the proof that this head was reviewed.

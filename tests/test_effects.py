@@ -157,7 +157,8 @@ def test_a_mark_in_the_comment_of_somebody_else_is_not_ours(house: House, bench:
 
 
 def test_a_mark_that_our_account_quotes_is_not_the_comment(house: House, bench: Bench) -> None:
-    house.robot.comments(house.repo.issues[0], f"See {texts.mark(bench.job, 'done')}")
+    other, mark = texts.mark(bench.job, "other"), texts.mark(bench.job, "done")
+    house.robot.comments(house.repo.issues[0], f"{other}\nSee {mark}")
     bench.effects.say("done", 1, "It is done.")
     assert len(comments(house)) == 2
 

@@ -187,7 +187,9 @@ def test_an_agent_that_is_not_installed_is_told_with_the_command_that_mends_it(
 
 
 @pytest.mark.parametrize("request_", ["GET issues/1/comments", "POST issues/1/comments", "POST issues/1/labels"])
-def test_an_outage_while_a_failure_is_told_costs_no_second_run(make_house: MakeHouse, request_: str) -> None:
+def test_an_outage_while_a_failure_is_told_costs_no_second_run(
+    make_house: MakeHouse, request_: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     house = make_house()
     issue = ready(house)
     record = Record(house.folder / "record")
@@ -202,4 +204,5 @@ def test_an_outage_while_a_failure_is_told_costs_no_second_run(make_house: MakeH
     assert len(outcomes(issue)) == 1
     assert issue.labels == ["needs-human"]
     assert house.job("implement", 1).attempt == 1
+    assert "Traceback" not in capsys.readouterr().out
     expect_work(house, issue)

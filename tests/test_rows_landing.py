@@ -276,3 +276,15 @@ def test_L19_what_landed_on_another_base_than_the_tested_one_is_said(house: Hous
     assert all(short(sha) in said for sha in (tested, landed_on, pull.merge_sha, pull.head_sha))
     assert "- Sneak in @\u200beverybody" in said
     house.expect(*LANDED)
+
+
+def test_P23_a_limit_on_the_merge_call_sends_it_back_through_the_gate(house: House) -> None:
+    pull = green(house)
+    limited = status(403, {"message": "You have exceeded a secondary rate limit."}, {"retry-after": "300"})
+    house.github.faults.add(Fault(CALLED, limited))
+    house.github.after(CALLED, lambda: house.ci.fails(pull, "late"), 1)
+    ask(house, pull)
+    assert not pull.merged
+    assert "`late`" in refusal(house, pull)
+    house.github.journal.claim(CALLED, times=1)
+    house.expect(*STOPPED)

@@ -89,15 +89,6 @@ class Api:
     def comments(self, number: int) -> list[Comment]:
         return [shape.comment(c) for c in self.transport.pages(f"{self._at}/issues/{number}/comments")]
 
-    def comment_exists(self, comment: int) -> bool:
-        try:
-            self.transport.get(f"{self._at}/issues/comments/{comment}")
-        except ApiError as error:
-            if error.status in (404, 410):
-                return False
-            raise
-        return True
-
     def was_edited(self, comment: Comment) -> bool:
         """`updated_at` alone also moves for other reasons, so a difference is confirmed by GraphQL."""
         if comment.updated_at == comment.created_at:
@@ -240,8 +231,12 @@ class Api:
         return [str(a["after"]) for a in pushes if shape.seconds(a["timestamp"]) >= time]
 
     def merge(self, number: int, sha: str) -> Merged:
-        """Squash-merge exactly `sha`; the title and message are the repository's own setting."""
-        answer = self.transport.write("PUT", f"{self._at}/pulls/{number}/merge", {"sha": sha, "merge_method": "squash"})
+        """Squash-merge exactly `sha`; the title and message are the repository's own setting.
+
+        Retry when GitHub limits us: what was read before the call would be old after the wait.
+        """
+        body = {"sha": sha, "merge_method": "squash"}
+        answer = self.transport.write("PUT", f"{self._at}/pulls/{number}/merge", body, patient=False)
         if not (answer.data or {}).get("merged"):
             raise ApiError(answer.status, "GitHub did not merge: " + str((answer.data or {}).get("message", "")))
         return Merged(str(answer.data["sha"]))

@@ -29,6 +29,7 @@ from github import Auth, Github
 from orchestrator import __version__
 from orchestrator.clock import Clock, Stop
 from orchestrator.errors import Retry, Stopped
+from orchestrator.log import get
 
 READ_TRIES = 3
 TIMEOUT = 15  # seconds for the connection and between two bytes
@@ -142,12 +143,15 @@ class Transport:
         if seen < total:
             raise Retry(f"GET {path}: GitHub counts {total} items and showed {seen}")
 
-    def write(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
-        """Change something, once. ApiError: nothing happened; Unknown: it may have happened."""
+    def write(self, method: str, path: str, body: Mapping[str, Any] | None = None, patient: bool = True) -> Answer:
+        """Change something, once. ApiError: nothing happened; Unknown: it may have happened.
+
+        `patient` False: a limit is a Retry at once, for a write whose reasons would be stale after the wait.
+        """
         with self._writing:
             self._sleep(self._last_write + self._gap - self._clock.now())
             try:
-                return self._once(method, path, {}, {}, body)
+                return self._once(method, path, {}, {}, body, patient)
             except _Passing as trouble:
                 raise Unknown(f"{method} {path}: {trouble}") from trouble
             finally:
@@ -201,9 +205,10 @@ class Transport:
         parameters: Mapping[str, str | int],
         headers: Mapping[str, str],
         body: Mapping[str, Any] | None,
+        patient: bool = True,
     ) -> Answer:
         while True:
-            self._gate()
+            self._gate(patient)
             try:
                 status, seen, text = self._client().requester.requestJson(
                     method, path, parameters=dict(parameters), headers=dict(headers), input=body
@@ -215,18 +220,21 @@ class Transport:
             if pause is None:
                 self._pauses = 0
                 return _judge(status, seen, text)
-            self._pause(pause, seen)
+            self._pause(pause)
 
-    def _gate(self) -> None:
+    def _gate(self, patient: bool) -> None:
         while (left := self._paused_until - self._clock.now()) > 0:
+            if not patient:
+                raise Retry(f"GitHub limits requests for another {left:.0f} s", left)
             self._sleep(left)
 
-    def _pause(self, seconds: float, headers: Mapping[str, str]) -> None:
+    def _pause(self, seconds: float) -> None:
         with self._lock:
             self._pauses += 1
             if seconds == SECONDARY_PAUSE:
                 seconds *= 2 ** min(self._pauses - 1, 4)
             self._paused_until = max(self._paused_until, self._clock.now() + seconds)
+        get().warning("github_limits", seconds=round(seconds))
 
     def _sleep(self, seconds: float) -> None:
         if seconds > 0 and self._clock.wait(seconds, self._stop):

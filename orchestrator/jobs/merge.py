@@ -18,13 +18,13 @@ from orchestrator import texts
 from orchestrator.decide.checks import CiVerdict, Reading, judge
 from orchestrator.decide.commands import Verb, parse
 from orchestrator.decide.verdict import Done, Merge, Refuse, Snapshot, Test, Verdict, Wait, verdict
-from orchestrator.errors import Refused, Stopped
+from orchestrator.errors import Refused, Retry, Stopped
 from orchestrator.github.api import Api
 from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.jobs.desk import CommandFailed, Desk, Phase
 from orchestrator.jobs.review import fetch_pinned
 from orchestrator.jobs.tidy import drop_worktree, land_known, tidy
-from orchestrator.model import Actor, Checks, PullRequest, Status
+from orchestrator.model import Actor, Checks, Comment, PullRequest, Status
 
 CI_POLL = 20.0  # seconds between two readings of the checks
 CALL_TRIES = 3
@@ -39,14 +39,18 @@ def hear(desk: Desk) -> str | None:
     if not desk.api.is_pull(job.number):
         desk.keep(status=Status.DONE, reason="the comment stands on an issue")
         return None
-    comment = int(job.trigger)
-    if not desk.api.comment_exists(comment):
+    comments = desk.api.comments(job.number)
+    asked = next((c for c in comments if str(c.id) == job.trigger), None)
+    if asked is None:
         desk.keep(status=Status.DONE, reason="the comment was deleted")
+        return None
+    if _answered(desk, comments):
+        desk.keep(status=Status.DONE, reason="this comment was answered before")
         return None
     pull = desk.api.pull(job.number)
     desk.keep(started_at=desk.clock.now(), title=pull.title, base_ref=pull.base_ref)
-    _may_ask(desk)
-    desk.effects.again("eyes", lambda: desk.api.react_to_comment(comment, "eyes"))
+    _may_ask(desk, asked)
+    desk.effects.again("eyes", lambda: desk.api.react_to_comment(asked.id, "eyes"))
     if job.facts["verb"] == Verb.USAGE.value:
         raise Refused(texts.usage(desk.settings.merge_comment_trigger))
     if pull.merged:
@@ -58,13 +62,18 @@ def hear(desk: Desk) -> str | None:
     return "gate"
 
 
-def _may_ask(desk: Desk) -> None:
+def _answered(desk: Desk, comments: list[Comment]) -> bool:
+    """Refused before the memory was lost: a failed attempt leaves nothing pending, so it is over for good."""
+    mark = texts.mark(desk.job, f"refused-{desk.job.trigger}")
+    return any(texts.is_ours(c, desk.place.me.id) and c.body.startswith(mark) for c in comments)
+
+
+def _may_ask(desk: Desk, comment: Comment) -> None:
     job = desk.job
     asker = Actor(int(job.facts["asked_by_id"]), job.asked_by)
-    comment = next((c for c in desk.api.comments(job.number) if str(c.id) == job.trigger), None)
     if not desk.api.permission(asker).may_write:
         raise NotAllowed(texts.needs_write(job.asked_by))
-    if comment is not None and desk.api.was_edited(comment):
+    if desk.api.was_edited(comment):
         raise Refused(texts.EDITED)
 
 
@@ -236,6 +245,9 @@ def land(desk: Desk) -> str | None:
         if desk.clock.wait(CALL_WAIT, desk.halt):
             raise Stopped(desk.halt.reason) from None
         return _read_back(desk)
+    except Retry:
+        _unannounce(desk)  # refused before it did anything; everything is read again after the wait
+        return "gate"
     except ApiError as error:
         return _said_no(desk, error)
     desk.keep(merge_sha=done.sha)
