@@ -38,7 +38,7 @@ settings: $(VENV)/.installed
 $(VENV)/pyvenv.cfg:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.10 or newer, or name it with PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$$($(PYTHON) --version) is too old: this needs Python 3.10 or newer; name one with PYTHON=..." >&2; exit 1; }
-	@command -v git >/dev/null || { echo "git was not found: install it (2.38 or newer)" >&2; exit 1; }
+	@command -v git >/dev/null || { echo "git was not found: install it (2.39 or newer)" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
 $(VENV)/.installed: pyproject.toml $(VENV)/pyvenv.cfg

@@ -70,9 +70,9 @@ def run(once: bool, verbose: bool) -> None:
     token = settings.github_token(found)
     log.configure(found.log_format, verbose, [*found.secrets, token])
 
-    from orchestrator import daemon
+    from orchestrator import serve
 
-    sys.exit(daemon.main(found, token, once))
+    sys.exit(serve.main(found, token, once))
 
 
 @main.command()
@@ -94,7 +94,9 @@ def status(as_json: bool) -> None:
 def doctor(no_probe: bool, fix_labels: bool) -> None:
     """Check what a run needs; say how to mend it."""
     from orchestrator import doctor as ward
+    from orchestrator import log
 
+    log.configure()
     if fix_labels:
         mend = ward.Mend.YES
     else:

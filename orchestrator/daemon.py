@@ -10,17 +10,12 @@ thread was about to record is then lost, as in a crash, and the next start looks
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from pathlib import Path
+from collections.abc import Callable
 
-from orchestrator import process, service, texts
+from orchestrator import process, texts
 from orchestrator.agents.base import Agent
 from orchestrator.agents.claude import Claude
 from orchestrator.clock import Clock, Stop, SystemClock
@@ -30,6 +25,7 @@ from orchestrator.errors import Missing, Refused, Retry, Stopped
 from orchestrator.git.access import Access
 from orchestrator.git.mirror import Mirror
 from orchestrator.git.run import Identity, end_all
+from orchestrator.git.run import version as git_version
 from orchestrator.github.api import Api, me
 from orchestrator.github.feed import Feed
 from orchestrator.github.transport import ApiError, Moved, Transport, Unknown
@@ -37,7 +33,7 @@ from orchestrator.jobs.desk import Desk, Place, place_folder
 from orchestrator.jobs.merge import may_cancel
 from orchestrator.jobs.perform import perform
 from orchestrator.log import get
-from orchestrator.model import IN_PROGRESS, Actor, Comment, Job, Kind, Repo, Status
+from orchestrator.model import IN_PROGRESS, Actor, Comment, Job, Kind, PullRequest, Repo, Status
 from orchestrator.settings import Settings, agent_environ
 from orchestrator.state import RepoMemory, State
 
@@ -88,7 +84,9 @@ class Daemon:
             raise Missing(f"{settings.github_api_url} cannot be reached: {error}. Check the network.") from error
 
     def check(self) -> None:
-        """Every repository can be read and pushed to. Missing names the first that cannot."""
+        """git and the agent are there, every repository can be read and pushed to. Missing names the first lack."""
+        git_version()
+        self.agent.version()
         for name in self.settings.repos:
             try:
                 allowed = Api(self.transport, name).may_push()
@@ -116,6 +114,10 @@ class Daemon:
             except (Retry, Unknown, ApiError, Moved, Missing, Refused) as trouble:
                 self.failed_polls += 1
                 get().warning("poll_failed", repo=name, reason=str(trouble))
+            except Exception:  # noqa: BLE001 - logged whole
+                # One repository, or a full disk, must not end the loop and with it everything under way.
+                self.failed_polls += 1
+                get().exception("poll_broke", repo=name)
         self.state.beat()
         self._dispatch()
 
@@ -154,17 +156,19 @@ class Daemon:
         folder = place_folder(self.settings.worktree_base, api.name)
         identity = Identity(self.me.login, f"{self.me.id}+{self.me.login}@users.noreply.github.com")
         mirror = Mirror(folder / "mirror.git", Access(repo.clone_url, self._token), identity)
-        return Place(repo, api, mirror, folder, self.me)
+        return Place(repo, api, mirror, folder, self.me, self._token)
 
     def _cancel(self, api: Api, key: str, reason: str, by: Actor | None) -> None:
         job = self.state.job(key)
         if job is None or (by is not None and not may_cancel(api, api.pull(job.number), by)):
             return
+        if by is None and job.kind is Kind.MERGE and not _differs(api.pull(job.number), job):
+            return  # the list was late
         with self._lock:
             running = self._running.get(key)
         if running is not None:
             running[1].set(reason)
-        else:
+        elif job.status in (Status.RUNNING, Status.WAITING):
             self._start(job, reason)
 
     def _tell(self, api: Api, comment: Comment, text: str) -> None:
@@ -195,8 +199,9 @@ class Daemon:
         """Give free slots to the jobs whose turn it is."""
         with self._lock:
             running = set(self._running)
-        for job in runnable(self.state.jobs.values(), running, self.clock.now(), self.settings.max_concurrent):
-            if job.repo in self._places and not self.halt.is_set():
+        reachable = [j for j in self.state.jobs.values() if j.repo in self._places]
+        for job in runnable(reachable, running, self.clock.now(), self.settings.max_concurrent):
+            if not self.halt.is_set():
                 self._start(job, "")
 
     def _start(self, job: Job, reason: str) -> None:
@@ -270,7 +275,11 @@ class Daemon:
             self.clock.wait(1.0, self.wake)
             self.wake = Stop()
             self._dispatch()
-        left = [j for j in self.state.jobs.values() if j != before.get(j.key) and j.status is not Status.DONE]
+        left = [
+            j
+            for j in self.state.jobs.values()
+            if j != before.get(j.key) and (j.status is not Status.DONE or j.facts.get("failed"))
+        ]
         self.close()
         return 1 if left or self.failed_polls else 0
 
@@ -299,93 +308,11 @@ class Daemon:
             thread.join(max(0.0, self._halted_at + within - time.monotonic()))
 
 
+def _differs(pull: PullRequest, job: Job) -> bool:
+    """The PR is no longer what the merge attempt pinned."""
+    return not pull.open or pull.draft or pull.head_sha != job.head or pull.base_ref != job.base_ref
+
+
 def _claimed(job: Job) -> bool:
     """Our label is on the issue, so its absence means something."""
     return any(k.startswith("unready-") and done for k, done in job.effects.items())
-
-
-class _Work:
-    """The daemon from its start to its end, in a thread of its own; `rouse` is called when it is over."""
-
-    def __init__(self, settings: Settings, token: str, once: bool, halt: Stop, rouse: Callable[[], object]) -> None:
-        self._settings = settings
-        self._token = token
-        self._once = once
-        self._halt = halt
-        self._rouse = rouse
-        self.daemon: Daemon | None = None
-        self.over: Future[int] = Future()
-        threading.Thread(target=self._run, name="loop", daemon=True).start()
-
-    def _run(self) -> None:
-        try:
-            self.over.set_result(self._serve())
-        except BaseException as error:  # noqa: BLE001 - raised in the main thread
-            self.over.set_exception(error)
-        finally:
-            self._rouse()
-
-    def _serve(self) -> int:
-        state = State.open(Path(self._settings.state_file))
-        if state.warning:
-            get().error("state_recovered", what=state.warning)
-        try:
-            daemon = Daemon(self._settings, self._token, state, clock=service.WatchedClock(), halt=self._halt)
-            daemon.check()
-        except Stopped:
-            state.close()
-            return 0
-        except BaseException:
-            state.close()
-            raise
-        self.daemon = daemon
-        watched = list(self._settings.repos)
-        get().info("started", repos=watched, as_user=daemon.me.login, label=self._settings.ready_label)
-        service.notify("READY=1")
-        return daemon.loop(self._once, lambda: service.notify("WATCHDOG=1"))
-
-
-def main(settings: Settings, token: str, once: bool) -> int:
-    """`orchestrator run`: open, poll, leave in order. The exit code of the contract.
-
-    SIGTERM and Ctrl+C stop the daemon, SIGUSR1 wakes it.
-    """
-    receiving, sending = socket.socketpair()
-    sending.setblocking(False)
-
-    def rouse() -> None:
-        with contextlib.suppress(OSError):  # nobody listens any more
-            sending.send(b"\0")
-
-    halt = Stop()
-    with receiving, sending, _heard_by(sending):
-        work = _Work(settings, token, once, halt, rouse)
-        leave_at = math.inf
-        while not work.over.done() and (left := leave_at - time.monotonic()) > 0:
-            receiving.settimeout(None if left == math.inf else left)
-            try:
-                number = receiving.recv(1)[0]
-            except TimeoutError:
-                break
-            if number == signal.SIGUSR1 and work.daemon is not None:
-                work.daemon.wake.set("asked")
-            elif number in (signal.SIGTERM, signal.SIGINT) and not halt.is_set():
-                leave_at = time.monotonic() + GRACE
-                service.notify("STOPPING=1")
-                halt.set(f"signal {signal.Signals(number).name}")
-        if work.daemon is not None:
-            work.daemon.close()
-            get().info("stopped", reason=halt.reason)
-        return work.over.result() if work.over.done() else 0
-
-
-@contextlib.contextmanager
-def _heard_by(sending: socket.socket) -> Iterator[None]:
-    """Each signal leaves its number as a byte: a Python handler may interrupt a lock that it needs itself."""
-    signal.set_wakeup_fd(sending.fileno())
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, lambda *_: None)
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(-1)

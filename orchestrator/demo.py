@@ -26,6 +26,7 @@ from orchestrator.twin import Twin
 
 PATIENCE = {"standin": 50.0, "claude": 900.0}  # seconds for the whole story
 
+REPO = "acme/greetings"
 TITLE = "Add a greet function with a test"
 BODY = "Please add `greet(name)` in `greet.py`: it returns `Hello, NAME!`. Add a test for it."
 FILES = {
@@ -51,6 +52,9 @@ class _Story:
             if self._daemon.poll() is not None:
                 code = self._daemon.returncode
                 raise Missing(f"The daemon ended with exit status {code} while the demo waited for {what}.")
+            stuck = [c.body for i in twin.repos[REPO].issues if "needs-human" in i.labels for c in i.comments]
+            if stuck:
+                raise Missing(f"The daemon gave up before {what}:\n{stuck[-1]}\n")
             if time.monotonic() - self._start > self._patience:
                 raise Missing(f"Waited for {what} in vain; the demo took longer than {self._patience:g} s.")
 
@@ -77,12 +81,12 @@ def main(keep: bool, agent: str) -> int:
 
 def _set_up(twin: Twin, folder: Path, agent: str) -> tuple[str, dict[str, str]]:
     """A sample repository with a maintainer and the daemon's account; the token and the daemon's environment."""
-    repo = twin.repo("acme/greetings", files=FILES)
+    repo = twin.repo(REPO, files=FILES)
     twin.user("you", repo, permission="admin")
     token = twin.token(twin.user("robot", repo, permission="write"))
     standin = shlex.join([sys.executable, str(Path(__file__).parent / "agents" / "standin.py")])
     wanted = {
-        "GITHUB_REPO": "acme/greetings",
+        "GITHUB_REPO": REPO,
         "GITHUB_API_URL": twin.url,
         "GITHUB_TOKEN": token,
         "POLL_INTERVAL": "0.5",
@@ -118,7 +122,7 @@ def _daemon(environ: dict[str, str], folder: Path, log: Path) -> Iterator[subpro
 
 
 def _tell(twin: Twin, story: _Story, agent: str) -> None:
-    repo, you = twin.repos["acme/greetings"], twin.users["you"]
+    repo, you = twin.repos[REPO], twin.users["you"]
     if agent == "standin":
         story.tell("A local GitHub runs. The agent is a scripted stand-in: no model is asked and nothing is spent.")
     else:
@@ -137,8 +141,6 @@ def _tell(twin: Twin, story: _Story, agent: str) -> None:
     story.tell(f"It was reviewed at {review.commit_id[:10]}: {len(review.comments)} remark(s) on lines of the diff.")
     # GitHub tells whole seconds: a command in the second of a push cannot be shown to be the later one.
     story.await_(twin, lambda: int(time.time()) > opened, "the next second")
-    # GitHub's times are whole seconds: a comment in the second of the push cannot be shown to be later than it.
-    threading.Event().wait(1.5)
     you.comments(pull, "/merge")
     story.tell("@you commented `/merge`: the merge with the live base is built and `sh check.sh` runs on it.")
     story.await_(twin, lambda: pull.merged, "the merge")
@@ -153,7 +155,7 @@ def _play(twin: Twin, token: str, log: Path) -> None:
     """Leave everything running until Ctrl+C."""
     you = twin.token(twin.users["you"])
     call = f"curl -s -H 'Authorization: Bearer {you}'"
-    at = f"{twin.url}/repos/acme/greetings"
+    at = f"{twin.url}/repos/{REPO}"
     click.echo(f"\nThe local GitHub stays at {twin.url}; the daemon's log is {log}. Label an issue yourself:")
     click.echo(f'  {call} -X POST {at}/issues -d \'{{"title": "Say hello", "body": "A hello file, please."}}\'')
     click.echo(f'  {call} -X POST {at}/issues/NUMBER/labels -d \'{{"labels": ["ready"]}}\'')

@@ -22,13 +22,13 @@ from orchestrator.agents.base import Outcome
 from orchestrator.agents.claude import Claude
 from orchestrator.clock import Stop, SystemClock
 from orchestrator.errors import Misconfigured, Missing, Retry, Stopped
+from orchestrator.git.run import OLDEST
 from orchestrator.github.api import Api
 from orchestrator.github.transport import Answer, ApiError, Moved, Transport, Unknown
 from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN
 from orchestrator.printable import printable
 from orchestrator.settings import Settings
 
-GIT = (2, 38)  # `merge-tree --write-tree` came with it
 DISK = 2 * 1024**3  # bytes
 SKEW = 60.0  # seconds
 PATIENCE = 20.0  # seconds that a check may wait for GitHub's limits
@@ -123,13 +123,13 @@ def _settings(settings: Settings, env_file: Path) -> Iterator[Finding]:
 
 def git_version() -> Finding:
     """Whether git is there and new enough."""
-    wanted = ".".join(map(str, GIT))
+    wanted = ".".join(map(str, OLDEST))
     try:
         done = subprocess.run(["git", "version"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         return Finding(Level.FAIL, "git", f"it does not run ({error})", f"Install git {wanted} or newer.")
     found = re.search(r"(\d+)\.(\d+)", done.stdout)
-    if found is None or (int(found[1]), int(found[2])) < GIT:
+    if found is None or (int(found[1]), int(found[2])) < OLDEST:
         return Finding(Level.FAIL, "git", f"{done.stdout.strip()} is too old", f"Install git {wanted} or newer.")
     return Finding(Level.PASS, "git", done.stdout.strip())
 

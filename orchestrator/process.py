@@ -159,7 +159,8 @@ def clean_env(environ: Mapping[str, str], /, *extra_names: str, **fixed: str) ->
     An allow-list, so that no token and no `GIT_*` variable reaches a child because nobody thought of it.
     """
     kept = {name: environ[name] for name in (*_INHERITED, *extra_names) if name in environ}
-    return {**kept, "TERM": "dumb", **fixed}
+    # An empty configuration for GitHub's own CLI: the login in the home folder is not the child's.
+    return {**kept, "TERM": "dumb", "GH_CONFIG_DIR": os.devnull, **fixed}
 
 
 class _Watch:

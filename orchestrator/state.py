@@ -333,7 +333,12 @@ class State:
 
 
 def _woken(job: Job) -> Job:
-    """From the start, once more; only the sticky comment is kept, so that it is edited and not repeated."""
+    """From the start, once more; only the sticky comment is kept, so that it is edited and not repeated.
+
+    A merge that was asked of GitHub already goes on where it is: it must be read, not begun again.
+    """
+    if job.kind is Kind.MERGE and (job.merge_sha or "merge" in job.effects):
+        return dataclasses.replace(job, status=Status.WAITING, not_before=0.0, failures=0)
     return dataclasses.replace(
         job,
         status=Status.WAITING,

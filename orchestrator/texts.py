@@ -6,6 +6,7 @@ counts only together with the author's id. Text that came from elsewhere passes 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ from orchestrator.model import Comment, Finding, Job, Kind
 from orchestrator.quoting import cap, fence, inert, plain, tail
 
 MARK = "<!-- orchestrator:"
+_ACTS_IN_TITLE = re.compile(r"(?<!\w)@(?=\w)|#(?=\d)|\bGH-(?=\d)", re.IGNORECASE)
 
 WITHDRAWN = "The issue was closed or its label was taken off; the run was stopped and nothing was pushed."
 DRAFT = "The PR is a draft. Mark it ready for review first."
@@ -42,9 +44,13 @@ def is_ours(comment: Comment, own_id: int) -> bool:
     return comment.author is not None and comment.author.id == own_id and comment.body.startswith(MARK)
 
 
+def count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
 def spent(job: Job) -> str:
     """Turns, minutes and dollars in a few words."""
-    return f"{job.turns} turns, {job.seconds / 60:.1f} min, ${job.cost_usd:.2f}"
+    return f"{count(job.turns, 'turn')}, {job.seconds / 60:.1f} min, ${job.cost_usd:.2f}"
 
 
 _STEPS = {
@@ -91,9 +97,9 @@ def implemented(job: Job) -> str:
 
 def not_allowed_to_label(login: str | None, label: str) -> str:
     """`login` is None when GitHub does not say who it was."""
-    who = f"@{login} put `{label}` on, but is" if login else f"The label `{label}` was put on by an account that is"
+    who = f"@{login} put `{label}` on, but" if login else f"The label `{label}` was put on by an account that"
     return (
-        f"{who} no person with write permission here, so nothing was started. "
+        f"{who} does not have write permission here (or is a bot), so nothing was started. "
         "Somebody with write permission can take the label off and put it on again."
     )
 
@@ -111,11 +117,14 @@ def branch_taken(branch: str, sha: str) -> str:
 
 
 def pull_title(title: str) -> str:
-    one_line = " ".join(inert(title).split())
+    """One line that mentions nobody and closes nothing, also as a commit's subject; broken by blanks one can see."""
+    one_line = " ".join(_ACTS_IN_TITLE.sub(lambda m: m[0] + " ", plain(title).replace("<!--", "")).split())
     return one_line[:240] or "Untitled change"
 
 
-def pull_body(job: Job, summary: str, checked: Sequence[str]) -> str:
+def pull_body(job: Job, summary: str, checked: Sequence[str], label: str, trigger: str) -> str:
+    """`trigger`: the merge command, "" where it is switched off."""
+    merge = f"- a comment with the line `{trigger}` checks and merges this pull request\n" if trigger else ""
     checks = (
         "Set-up commands that passed in the worktree: " + ", ".join(f"`{c}`" for c in checked) + "."
         if checked
@@ -126,27 +135,21 @@ def pull_body(job: Job, summary: str, checked: Sequence[str]) -> str:
         f"### How it was checked\n\n{checks}\n\n"
         f"### Cost\n\n{spent(job)}, attempt {job.attempt}.\n\n"
         "<details><summary>Commands</summary>\n\n"
-        f"- a comment with the line `/merge` checks and merges this pull request\n"
-        f"- the label `ready` on #{job.number} asks for another attempt\n\n</details>\n"
+        f"{merge}- the label `{label}` on #{job.number} asks for another attempt\n\n</details>\n"
     )
 
 
-def no_change(job: Job, explanation: str) -> str:
+def no_change(job: Job, explanation: str, label: str) -> str:
     said = inert(explanation) or "(it gave no explanation)"
     return (
-        f"The agent changed nothing, so there is no pull request ({spent(job)}). Its own explanation:\n\n{said}\n\n"
-        "Next: make the issue clearer and label it `ready` again, or close it."
+        f"The agent changed nothing on {short(job.base)}, so there is no pull request ({spent(job)}). Its own "
+        f"explanation:\n\n{said}\n\nNext: make the issue clearer and label it `{label}` again, or close it."
     )
 
 
-def failed(job: Job, what: str, worktree: str, output: bytes = b"") -> str:
-    """The one comment after a failure: cause first, next step, log and worktree."""
-    again = {
-        Kind.IMPLEMENT: "label the issue `ready` again",
-        Kind.REVIEW: f"run `orchestrator retry {job.number}` or push a new commit",
-        Kind.MERGE: "comment the command again",
-    }[job.kind]
-    lines = [what]
+def failed(job: Job, what: str, worktree: str, again: str, output: bytes = b"") -> str:
+    """The one comment after a failure: cause first, next step (`again`), log and worktree."""
+    lines = [what + (f" (On base {short(job.base)}.)" if job.base else "")]
     if output.strip():
         lines.append(f"The end of the output:\n\n{fence(plain(tail(output)))}")
     lines.append(f"Next: {again} to try again.")
@@ -197,7 +200,7 @@ def finding(found: Finding) -> str:
 
 
 def reviewed(job: Job, verdict: str, findings: int) -> str:
-    return f"Reviewed {short(job.head)}: {verdict.replace('_', ' ')}, {findings} findings ({spent(job)})."
+    return f"Reviewed {short(job.head)}: {verdict.replace('_', ' ')}, {count(findings, 'finding')} ({spent(job)})."
 
 
 def superseded(old: str, new: str) -> str:
@@ -213,18 +216,21 @@ def merging(job: Job, step: str) -> str:
 
 
 def testing(base: str, commands: int) -> str:
-    what = f"{commands} pre-merge commands run" if commands else "built"
-    return f"the merge with base {short(base)} is {what}" if not commands else f"{what} on the merge with {short(base)}"
+    if not commands:
+        return f"the merge with base {short(base)} is built"
+    return f"{count(commands, 'pre-merge command')} on the merge with base {short(base)}"
 
 
 def waiting_for_checks(names: Sequence[str]) -> str:
     return "waiting for checks: " + (", ".join(f"`{inert(n)}`" for n in names) if names else "none reported yet")
 
 
-def merged(job: Job, checks: str) -> str:
+def merged(job: Job, commands: Sequence[str], checks: str) -> str:
+    passed = ", ".join(f"`{inert(c)}`" for c in commands)
+    tested = f"{passed} passed on the merge" if commands else "no pre-merge command is set; it merged cleanly"
     return (
         f"**Merged** {short(job.head)} into `{job.base_ref}` as {short(job.merge_sha)}: tree {short(job.tree)}, "
-        f"tested on base {short(job.base)}; {checks}."
+        f"{tested} with base {short(job.base)}; {checks}."
     )
 
 
@@ -265,12 +271,12 @@ def merge_refused(job: Job, why: str, output: bytes = b"") -> str:
         lines.append(f"The end of the output:\n\n{fence(plain(tail(output)))}")
     if job.log:
         lines.append(f"The whole output is on the daemon's machine: `{job.log}`.")
-    lines.append("Nothing is pending: comment the command again for another attempt.")
+    lines.append("Nothing is pending; only a new comment starts another attempt.")
     return "\n\n".join(lines)
 
 
-def attempt_over(job: Job) -> str:
-    return f"This attempt for @{job.asked_by} is over; the reason stands in a comment of its own."
+def attempt_over(job: Job, why: str) -> str:
+    return f"**Ended** {short(job.head)} for @{job.asked_by}: {why.splitlines()[0]} See the comment below."
 
 
 def head_moved(pinned: str, now: str) -> str:

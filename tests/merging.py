@@ -69,7 +69,7 @@ def refusal(house: House, pull: PullHandle) -> str:
     found = [text for text in house.said(pull) if text.startswith("**Not merged**")]
     assert len(found) == 1, house.said(pull)
     assert not pull.merged
-    assert "comment the command again" in found[0]
+    assert "only a new comment" in found[0]
     return found[0]
 
 

@@ -134,7 +134,7 @@ def test_the_environment_holds_no_token_and_a_temp_folder_that_goes(bench: Bench
     bench.play("success")
     env = bench.recorded()["env"]
     assert "ghp_canary" not in json.dumps(env)
-    assert not [name for name in env if name.startswith(("GIT", "GH_"))]
+    assert not [name for name in env if name.startswith(("GIT", "GH_T"))]
     assert env["CLAUDE_CODE_DISABLE_BACKGROUND_TASKS"] == env["CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"] == "1"
     assert int(env["BASH_MAX_TIMEOUT_MS"]) < WIDE.stall * 1000
     assert env["CLAUDE_CODE_TMPDIR"]

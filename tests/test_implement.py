@@ -296,7 +296,8 @@ def test_the_agent_gets_no_github_token_and_no_git_variables(make_house: MakeHou
     house.quiet()
     [run] = record.runs
     assert house.token not in json.dumps(run)
-    assert not [name for name in run["env"] if name.startswith(("GIT_", "GITHUB_", "GH_"))]
+    assert not [name for name in run["env"] if name.startswith(("GIT_", "GITHUB_", "GH_T", "GH_E"))]
+    assert run["env"]["GH_CONFIG_DIR"] == "/dev/null"
     expect_pull(house, issue)
 
 

@@ -77,8 +77,27 @@ def test_C5_an_argument_that_means_nothing_is_answered_with_the_usage(house: Hou
     pull = green(house)
     house.alice.comments(pull, text)
     house.quiet()
-    assert "`/merge`, `/merge <sha>` or `/merge cancel`" in refusal(house, pull)
-    house.expect(*REFUSED)
+    [said] = house.said(pull)
+    assert "`/merge`, `/merge <sha>` or `/merge cancel`" in said
+    house.expect(SAID)
+
+
+def test_C5_a_mistyped_command_does_not_swallow_the_right_one(house: House) -> None:
+    pull = green(house)
+    house.alice.comments(pull, "/merge now")
+    house.alice.comments(pull, "/merge")
+    house.quiet()
+    assert pull.merged
+    house.expect(*LANDED)
+
+
+def test_C8_a_strangers_command_does_not_swallow_a_maintainers(house: House) -> None:
+    pull = green(house)
+    house.mallory.comments(pull, "/merge")
+    house.alice.comments(pull, "/merge")
+    house.quiet()
+    assert pull.merged
+    house.expect(*LANDED)
 
 
 def test_C5_naming_an_older_head_is_answered_with_the_one_of_now(house: House) -> None:

@@ -215,9 +215,12 @@ def test_L13_a_cancel_after_the_call_is_told_that_it_is_too_late(house: House) -
 
 
 def test_L14_of_two_commands_one_makes_an_attempt_and_the_other_is_told(house: House) -> None:
-    pull = green(house)
+    pull = opens(house)
+    house.ci.runs(pull, "build")
     house.alice.comments(pull, "/merge")
     house.bob.comments(pull, "/merge")
+    house.until(lambda: len(house.said(pull)) == 2)
+    house.ci.passes(pull, "build")
     house.quiet()
     announced(house, pull)
     told = [text for text in house.said(pull) if "already under way" in text]
@@ -236,7 +239,7 @@ def test_L15_two_pull_requests_for_one_base_land_one_after_the_other(house: Hous
     house.bob.comments(two, "/merge")
     house.quiet()
     assert short(one.head_sha) in announced(house, one)
-    assert f"tested on base `{short(one.merge_sha)}`" in announced(house, two)
+    assert f"with base `{short(one.merge_sha)}`" in announced(house, two)
     assert seen.read_text().splitlines() == ["one.txt", "one.txt two.txt"]
     house.github.journal.claim(CALLED, times=2)
     house.expect(*LANDED)

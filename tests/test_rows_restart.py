@@ -54,7 +54,7 @@ def check_landed(child: Child) -> None:
     assert [issue.open for issue in child.repo.issues] == [False]
     assert child.said(pull) == ["status-*"]
     assert "**Merged**" in pull.comments[-1].body
-    assert "tested on base" in pull.comments[-1].body
+    assert "with base" in pull.comments[-1].body
     assert child.worktrees() == []
 
 

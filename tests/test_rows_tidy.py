@@ -150,7 +150,7 @@ def test_R12_a_repository_that_deletes_branches_itself_is_fine(house: House) -> 
     pull = green(house)
     ask(house, pull)
     said = announced(house, pull)
-    assert "tested on base" in said
+    assert "with base" in said
     assert "was kept" not in said
     assert "topic" not in house.repo.branches
     house.expect(SEEN, SAID, EDITED, CALLED)
@@ -161,7 +161,7 @@ def test_R13_a_worktree_that_cannot_be_taken_away_does_not_spoil_the_merge(make_
     house = make_house(pre_merge_commands=("touch left.txt; touch ../mirror.git/packed-refs.lock",))
     pull = green(house)
     ask(house, pull)
-    assert "tested on base" in announced(house, pull)
+    assert "with base" in announced(house, pull)
     assert "topic" not in house.repo.branches
     assert len(house.said(pull)) == 1
     assert house.job("merge", pull.number).reason == ""

@@ -58,7 +58,9 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> bytes:
 
 
 def test_what_was_put_is_there_after_a_restart(path: Path) -> None:
-    whole = job(status=Status.PARKED, title="grüße 🎉 \ud83d", effects={"sticky": 5, "push": None}, facts={"left": "cut"})
+    whole = job(
+        status=Status.PARKED, title="grüße 🎉 \ud83d", effects={"sticky": 5, "push": None}, facts={"left": "cut"}
+    )
     memory = State.open(path)
     memory.put(whole)
     memory.put(job(2))
@@ -69,6 +71,27 @@ def test_what_was_put_is_there_after_a_restart(path: Path) -> None:
     assert again.jobs == {KEY: whole}
     assert again.repo("acme/app") == memory.repo("acme/app")
     assert (again.warning, again.rebuilt) == ("", False)
+
+
+def test_new_content_is_whole_on_the_disk_before_it_takes_the_place_of_the_old(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = State.open(path)
+    memory.put(job(title="old"))
+    synced: list[tuple[bool, bool]] = []
+    fsync = os.fsync
+
+    def note(fd: int) -> None:
+        fsync(fd)
+        [*new] = path.parent.glob("*.tmp-*")
+        synced.append((bool(new) and b'"new"' in new[0].read_bytes(), b'"new"' in path.read_bytes()))
+
+    monkeypatch.setattr("os.fsync", note)
+    with path.open("rb") as before:
+        memory.put(job(title="new"))
+        assert b'"old"' in before.read()
+    memory.close()
+    assert synced == [(True, False), (False, True)]
 
 
 def test_a_first_start_is_silent_and_writes_nothing(path: Path) -> None:
@@ -160,6 +183,7 @@ def foreign(document: object) -> Callable[[bytes], bytes]:
 
 NOT_OURS: dict[str, Callable[[bytes], bytes]] = {
     "an object": foreign({"name": "package", "version": "1.0.0"}),
+    "a state of another program": foreign({"format": "other-state", "version": 1, "checksum": "", "body": {}}),
     "a list": foreign([1, 2]),
     "a word": foreign("hello"),
     "a newer version": lambda good: good.replace(b'"version": 1', b'"version": 2'),
@@ -267,8 +291,8 @@ def test_a_disk_that_is_full_leaves_the_old_content(path: Path, monkeypatch: pyt
         with pytest.raises(OSError, match="No space"):
             memory.put(job(title="new"))
     memory.close()
-    assert read(path).jobs[KEY].title == "old"
     assert not list(path.parent.glob("*.tmp-*"))
+    assert read(path).jobs[KEY].title == "old"
 
 
 def test_a_closed_memory_takes_nothing_any_more(path: Path) -> None:

@@ -225,7 +225,7 @@ def test_a_head_that_was_seen_before_the_comment_is_the_one_that_was_meant() -> 
 
 
 def test_a_second_command_while_an_attempt_is_under_way_is_answered_and_starts_nothing() -> None:
-    live = job(Kind.MERGE, 2, Status.RUNNING, "5", asked_by="alice", base_ref="main")
+    live = job(Kind.MERGE, 2, Status.RUNNING, "5", asked_by="alice", base_ref="main", head=PULL.head_sha)
     [decision] = due(world(pulls=(PULL,), comments=(MERGE,)), live, rules=Rules(review="off"))[0]
     assert isinstance(decision, Tell)
     assert "@alice" in decision.text
@@ -240,7 +240,7 @@ def test_two_commands_in_one_poll_are_one_attempt() -> None:
 
 @pytest.mark.parametrize("status", ALL)
 def test_a_cancel_stops_an_attempt_that_is_under_way_in_the_name_of_who_asked(status: Status) -> None:
-    live = job(Kind.MERGE, 2, status, "5", base_ref="main")
+    live = job(Kind.MERGE, 2, status, "5", base_ref="main", head=PULL.head_sha)
     word = replace(MERGE, body="/merge cancel")
     decisions, _ = due(world(pulls=(PULL,), comments=(word,)), live, rules=Rules(review="off"))
     assert [(d.key, d.by) for d in decisions if isinstance(d, Cancel)] == (

@@ -77,7 +77,9 @@ def decide(
             continue
         command = _command(comment, memory, rules, own_id)
         if command is not None:
-            decision = _answer(comment, command, world, known, memory)
+            if _not_accepted_yet(comment, world, known):
+                continue  # a stranger's command, or a mistaken one, must not swallow this: it is offered again
+            decision = _answer(comment, command, world, known, memory, rules)
             if isinstance(decision, Begin):
                 known[decision.job.key] = decision.job
             if decision is not None:
@@ -85,6 +87,18 @@ def decide(
             handled[str(comment.id)] = comment.created_at
     kept = {i: at for i, at in handled.items() if at > memory.cursor - HANDLED_KEPT}
     return decisions, replace(memory, handled=kept)
+
+
+def _not_accepted_yet(comment: Comment, world: World, jobs: Mapping[str, Job]) -> bool:
+    """Somebody else's command on the same PR is still being looked at."""
+    live = jobs.get(Job(world.repo.name, Kind.MERGE, comment.number, "").key)
+    return (
+        live is not None
+        and live.status in (Status.RUNNING, Status.WAITING)
+        and not live.head
+        and comment.author is not None
+        and live.asked_by != comment.author.login
+    )
 
 
 def _heads(world: World, memory: RepoMemory) -> RepoMemory:
@@ -111,6 +125,7 @@ def _implement(world: World, jobs: Mapping[str, Job]) -> Iterator[Begin]:
                 replace(
                     new,
                     attempt=old.attempt + 1,
+                    pr=old.pr,
                     cost_usd=old.cost_usd,
                     turns=old.turns,
                     seconds=old.seconds,
@@ -153,7 +168,7 @@ def _review(world: World, jobs: Mapping[str, Job], memory: RepoMemory, rules: Ru
 
 
 def _review_due(pull: PullRequest, old: Job | None, world: World, memory: RepoMemory, rules: Rules) -> bool:
-    wanted = rules.review == "all" or (rules.review == "label" and rules.review_label in pull.labels)
+    wanted = rules.review == "all" or (rules.review == "label" and rules.review_label.lower() in pull.labels)
     answered = old is not None and old.trigger == pull.head_sha
     history = memory.history.get(str(pull.number)) == pull.head_sha
     if not wanted or answered or history or pull.draft or not pull.open:
@@ -187,15 +202,24 @@ def _command(comment: Comment, memory: RepoMemory, rules: Rules, own_id: int) ->
         return None
     if texts.is_ours(comment, own_id) or comment.created_at < memory.since:
         return None
+    if comment.updated_at != comment.created_at and comment.created_at < memory.cursor - HANDLED_KEPT:
+        return None  # an old comment that was edited; whether it was handled may be forgotten
     return parse(comment.body, rules.trigger)
 
 
 def _answer(
-    comment: Comment, command: Command, world: World, jobs: Mapping[str, Job], memory: RepoMemory
+    comment: Comment,
+    command: Command,
+    world: World,
+    jobs: Mapping[str, Job],
+    memory: RepoMemory,
+    rules: Rules,
 ) -> Decision | None:
     assert comment.author is not None
     head, first_seen = memory.heads.get(str(comment.number), ["", 0.0])
     pull = next((p for p in world.pulls if p.number == comment.number), None)
+    if command.verb is Verb.USAGE:
+        return Tell(comment, texts.usage(rules.trigger)) if pull else None
     new = Job(
         world.repo.name,
         Kind.MERGE,
@@ -208,7 +232,6 @@ def _answer(
         facts={
             "asked_by_id": comment.author.id,
             "asked_at": comment.created_at,
-            "verb": command.verb.value,
             "sha": command.sha,
             # Our own poll saw this head before the comment was written, so the commenter could see it too.
             "head_seen": head if first_seen < comment.created_at else "",

@@ -100,7 +100,7 @@ class Api:
         """The newest event that put `label` on; None when GitHub shows none."""
         newest = None
         for event in self.transport.pages(f"{self._at}/issues/{number}/events"):
-            if event["event"] == "labeled" and event["label"]["name"] == label:
+            if event["event"] == "labeled" and event["label"]["name"].lower() == label.lower():
                 newest = shape.label_event(event)
         return newest
 
@@ -224,11 +224,12 @@ class Api:
         path = f"{self._at}/activity"
         return frozenset(str(a["after"]) for a in self.transport.pages(path, time_period="day"))
 
-    def pushed_after(self, branch: str, time: float) -> list[str]:
-        """SHAs pushed to `branch` at or after `time` (GitHub's clock), newest first."""
-        path = f"{self._at}/activity"
-        pushes = self.transport.pages(path, ref=f"refs/heads/{branch}", time_period="day")
-        return [str(a["after"]) for a in pushes if shape.seconds(a["timestamp"]) >= time]
+    def head_before(self, branch: str, time: float) -> str | None:
+        """What `branch` showed just before `time` (GitHub's clock): its last push in an earlier second."""
+        for push in self.transport.pages(f"{self._at}/activity", ref=f"refs/heads/{branch}"):
+            if shape.seconds(push["timestamp"]) < time:
+                return str(push["after"])
+        return None
 
     def merge(self, number: int, sha: str) -> Merged:
         """Squash-merge exactly `sha`; the title and message are the repository's own setting.

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from orchestrator.github import shape
 from orchestrator.github.api import Api
-from orchestrator.github.transport import ApiError, items_of
+from orchestrator.github.transport import ApiError, Moved, items_of
 from orchestrator.model import Repo, World
 from orchestrator.state import RepoMemory
 
@@ -62,15 +62,18 @@ class Feed:
         """One poll. `busy`: issues under way; `adopt`: also offer issues that only GitHub knows to be under way."""
         if self._now > self._fresh_until:
             self.refresh()
-        repo = self._repo = self._repo or self._api.repo()
+        # The name as it is set, which jobs and folders go by: GitHub does not care for its case.
+        repo = self._repo = self._repo or replace(self._api.repo(), name=self._api.name)
         newest_first: dict[str, str | int] = {"sort": "updated", "direction": "desc", "per_page": 100}
         ready, now = self._list("ready", "issues", {**newest_first, "state": "open", "labels": self._ready})
         self._now, self._fresh_until = now, self._fresh_until or now + FULL_READ
-        pulls, _ = self._list("pulls", "pulls", {**newest_first, "state": "open"})
+        pulls, seen_at = self._list("pulls", "pulls", {**newest_first, "state": "open"})
         if memory is None or memory.id != repo.id:
             memory = self._first_memory(repo.id, pulls, now)
         edge = memory.cursor - OVERLAP
-        comments, _ = self._list("comments", "issues/comments", newest_first, _older_than(edge))
+        listed, _ = self._list("comments", "issues/comments", newest_first, _older_than(edge))
+        # A page holds more than is asked for; what is older was offered before and may be forgotten by now.
+        comments = [c for c in listed if shape.seconds(c["updated_at"]) >= edge]
         withdrawn: frozenset[int] = frozenset()
         if busy or adopt:
             marked, _ = self._list("busy", "issues", {**newest_first, "state": "open", "labels": self._busy})
@@ -86,7 +89,7 @@ class Feed:
             pulls=_unique(shape.pull(p) for p in pulls),
             comments=tuple(sorted(map(shape.comment, comments), key=lambda c: (c.created_at, c.id))),
             withdrawn=withdrawn,
-            now=now,
+            now=seen_at,
         )
         newest = max((c.updated_at for c in world.comments), default=0.0)
         return world, replace(memory, cursor=max(memory.cursor, newest))
@@ -110,6 +113,8 @@ class Feed:
     def _still_wanted(self, number: int) -> bool:
         try:
             issue = self._api.issue(number)
+        except Moved:
+            return False  # transferred to another repository
         except ApiError as error:
             if error.status in (404, 410):
                 return False
@@ -123,7 +128,7 @@ class Feed:
         parameters: dict[str, str | int],
         enough: Callable[[list[Json]], bool] = lambda page: False,
     ) -> tuple[list[Json], float]:
-        """All pages until `enough`, or the last reading when the first page did not change; GitHub's time."""
+        """All pages until `enough`, or the last reading when the first page did not change; GitHub's time then."""
         transport = self._api.transport
         last = self._listings.get(name)
         answer = transport.get(f"/repos/{self._api.name}/{path}", parameters, etag=last.etag if last else None)
@@ -135,6 +140,7 @@ class Feed:
         page = items
         while answer.next is not None and not enough(page):
             answer = transport.get(answer.next)
+            now = answer.date
             page = items_of(answer.data)
             items.extend(page)
         self._listings[name] = _Listing(etag, items, paged)

@@ -38,8 +38,10 @@ def issue(data: Json) -> Issue:
 
 
 def labels(data: Json) -> frozenset[str]:
-    """Label names; old issues carry bare strings."""
-    return frozenset(str(label if isinstance(label, str) else label["name"]) for label in data.get("labels", ()))
+    """Label names in lower case, as GitHub compares them; old issues carry bare strings."""
+    return frozenset(
+        str(label if isinstance(label, str) else label["name"]).lower() for label in data.get("labels", ())
+    )
 
 
 def pull(data: Json) -> PullRequest:

@@ -6,7 +6,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from orchestrator.agents.prompts import prompt_file
 from orchestrator.clock import Clock, Stop
 from orchestrator.errors import Refused, Retry, Stopped
 from orchestrator.git.mirror import Mirror
+from orchestrator.git.run import GitError
 from orchestrator.git.worktree import Worktree
 from orchestrator.github.api import Api
 from orchestrator.github.effects import Effects
+from orchestrator.log import get
 from orchestrator.model import Actor, Job, Kind, Repo
 from orchestrator.settings import Settings
 from orchestrator.state import State
@@ -38,6 +40,7 @@ class Place:
     mirror: Mirror
     folder: Path
     me: Actor
+    token: str = field(default="", repr=False)
 
 
 class CommandFailed(Refused):
@@ -113,6 +116,12 @@ class Desk:
     def worktree(self, name: str) -> Worktree:
         return Worktree(self.mirror, self.place.folder / name)
 
+    def hidden(self, output: bytes) -> bytes:
+        """Output of a command without the secrets that the daemon knows."""
+        for secret in (self.place.token, *self.settings.secrets):
+            output = output.replace(secret.encode(), b"[secret]") if secret else output
+        return output
+
     def own_issues(self) -> list[int]:
         """Open issues that this job's PR was made for: GitHub links none when the base is not the default branch."""
         made = [
@@ -121,6 +130,13 @@ class Desk:
             if j.kind is Kind.IMPLEMENT and j.repo == self.job.repo and j.pr == self.job.number
         ]
         return [n for n in made if self.api.issue(n).open]
+
+    def drop_worktree(self, name: str) -> None:
+        """The outcome stands, whatever happens to the worktree (wrangle#601); the next attempt replaces it anyway."""
+        try:
+            self.worktree(name).remove()
+        except (OSError, GitError, Refused, Retry) as error:
+            get().warning("worktree_kept", trouble=str(error))
 
     def new_log(self, name: str) -> Path:
         """A file for the next output of this job, never one that exists."""

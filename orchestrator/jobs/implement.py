@@ -31,7 +31,7 @@ def claim(desk: Desk) -> str | None:
     event = desk.api.labelled_by(job.number, desk.settings.ready_label)
     asked = str(event.id) if event else ""
     told = job.facts.get("retried") or (event is not None and IN_PROGRESS in issue.labels)
-    new_wish = desk.settings.ready_label in issue.labels and asked != job.facts.get("answered")
+    new_wish = desk.settings.ready_label.lower() in issue.labels and asked != job.facts.get("answered")
     if not issue.open or not (told or new_wish):
         _lie_down(desk, issue.updated_at)
         return None
@@ -155,9 +155,10 @@ def commit(desk: Desk) -> str | None:
 
 def _nothing(desk: Desk) -> None:
     job = desk.job
-    desk.effects.say(f"nothing-{job.trigger}-{job.attempt}", job.number, texts.no_change(job, job.summary))
+    said = texts.no_change(job, job.summary, desk.settings.ready_label)
+    desk.effects.say(f"nothing-{job.trigger}-{job.attempt}", job.number, said)
     _park(desk, "the agent changed nothing")
-    desk.worktree(f"issue-{job.number}").remove()
+    desk.drop_worktree(f"issue-{job.number}")
 
 
 def push(desk: Desk) -> str:
@@ -184,7 +185,9 @@ def open_pull(desk: Desk) -> str:
         return found.number if found else None
 
     def make() -> int:
-        body = texts.pull_body(job, job.summary, desk.settings.setup_commands)
+        s = desk.settings
+        trigger = s.merge_comment_trigger if s.auto_merge_enabled else ""
+        body = texts.pull_body(job, job.summary, s.setup_commands, s.ready_label, trigger)
         try:
             return desk.api.create_pull(texts.pull_title(job.title), job.branch, job.base_ref, body)
         except ApiError as error:
@@ -203,7 +206,7 @@ def finish(desk: Desk) -> None:
     job = desk.job
     desk.effects.again(f"unbusy-{job.trigger}", lambda: desk.api.remove_label(job.number, IN_PROGRESS))
     desk.effects.show(STICKY, job.number, texts.implemented(job))
-    desk.worktree(f"issue-{job.number}").remove()
+    desk.drop_worktree(f"issue-{job.number}")
     desk.keep(status=Status.DONE)
 
 
@@ -212,7 +215,8 @@ def fail(desk: Desk, error: Refused) -> None:
     job = desk.job
     path = desk.worktree(f"issue-{job.number}").path
     output = error.output if isinstance(error, CommandFailed) else b""
-    text = texts.failed(job, str(error), str(path) if path.exists() else "", output)
+    again = f"label the issue `{desk.settings.ready_label}` again"
+    text = texts.failed(job, str(error), str(path) if path.exists() else "", again, desk.hidden(output))
     desk.effects.say(f"failed-{job.trigger}-{job.attempt}", job.number, text)
     _park(desk, str(error))
 
@@ -231,7 +235,7 @@ def cancelled(desk: Desk, reason: str) -> None:
     tree = desk.worktree(f"issue-{job.number}")
     if tree.path.exists():
         tree.save(f"issue-{job.number}")
-        tree.remove()
+        desk.drop_worktree(f"issue-{job.number}")
     desk.effects.again(f"unbusy-{job.trigger}", lambda: desk.api.remove_label(job.number, IN_PROGRESS))
     desk.effects.show(STICKY, job.number, reason)
     desk.keep(status=Status.DONE, reason=reason)

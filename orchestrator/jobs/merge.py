@@ -23,7 +23,7 @@ from orchestrator.github.api import Api
 from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.jobs.desk import CommandFailed, Desk, Phase
 from orchestrator.jobs.review import fetch_pinned
-from orchestrator.jobs.tidy import drop_worktree, land_known, tidy
+from orchestrator.jobs.tidy import land_known, tidy
 from orchestrator.model import Actor, Checks, Comment, PullRequest, Status
 
 CI_POLL = 20.0  # seconds between two readings of the checks
@@ -51,8 +51,6 @@ def hear(desk: Desk) -> str | None:
     desk.keep(started_at=desk.clock.now(), title=pull.title, base_ref=pull.base_ref)
     _may_ask(desk, asked)
     desk.effects.again("eyes", lambda: desk.api.react_to_comment(asked.id, "eyes"))
-    if job.facts["verb"] == Verb.USAGE.value:
-        raise Refused(texts.usage(desk.settings.merge_comment_trigger))
     if pull.merged:
         return land_known(desk, pull, before=True)
     if not pull.open:
@@ -92,10 +90,10 @@ def _pin(desk: Desk, pull: PullRequest) -> str:
     if pull.head_repo_id != desk.place.repo.id:
         raise Refused(texts.FORK)
     try:
-        late = desk.api.pushed_after(pull.head_ref, asked_at)
+        seen = desk.api.head_before(pull.head_ref, asked_at)
     except ApiError as error:
         raise Refused(texts.pushed_after(pull.head_sha, trigger)) from error
-    if pull.head_sha in late:
+    if seen != pull.head_sha:
         raise Refused(texts.pushed_after(pull.head_sha, trigger))
     return pull.head_sha
 
@@ -104,7 +102,7 @@ def gate(desk: Desk) -> str | None:
     """Read, decide, and do what the verdict says, until it says merge, refuse or done."""
     while True:
         desk.check()
-        decision = _read_and_decide(desk)
+        decision, seen = _read_and_decide(desk)
         match decision:
             case Done():
                 return land_known(desk, desk.api.pull(desk.job.number), before=False)
@@ -114,23 +112,26 @@ def gate(desk: Desk) -> str | None:
                 _test(desk)
             case Wait(why):
                 _status(desk, why)
-                _await_checks(desk)
+                _await_checks(desk, seen)
             case Merge(checks):
                 desk.note(checks=checks)
                 return "land"
 
 
-def _read_and_decide(desk: Desk) -> Verdict:
-    """The final read block: permission, checks, PR, base tip, comments, in this order, with no work in between."""
+def _read_and_decide(desk: Desk) -> tuple[Verdict, CiVerdict]:
+    """The final read block: permission, checks, PR, base tip, comments, in this order, with no work in between.
+
+    The verdict, and what was seen of the checks without regard to what is required.
+    """
     job = desk.job
     permission = desk.api.permission(Actor(int(job.facts["asked_by_id"]), job.asked_by))
-    ci, has_workflows = _read_checks(desk)
+    ci, seen, has_workflows = _read_checks(desk)
     pull = desk.api.pull(job.number)
     base_tip = desk.api.branch_sha(job.base_ref) or ""
     cancelled_by = _cancelled_by(desk, pull)
     now = desk.clock.now()
     facts = desk.job.facts
-    return verdict(
+    decision = verdict(
         Snapshot(
             pull=pull,
             repo_id=desk.place.repo.id,
@@ -150,6 +151,7 @@ def _read_and_decide(desk: Desk) -> Verdict:
             ci_timeout=desk.settings.ci_timeout,
         )
     )
+    return decision, seen
 
 
 def _cancelled_by(desk: Desk, pull: PullRequest) -> str:
@@ -173,7 +175,7 @@ def may_cancel(api: Api, pull: PullRequest, actor: Actor) -> bool:
     return (pull.author is not None and pull.author.id == actor.id) or api.permission(actor).may_write
 
 
-def _read_checks(desk: Desk) -> tuple[CiVerdict, bool]:
+def _read_checks(desk: Desk) -> tuple[CiVerdict, CiVerdict, bool]:
     """A complete reading of the pinned head's checks; the time of the first one, and of the first empty one."""
     job = desk.job
     runs = tuple(desk.api.check_runs(job.head))
@@ -184,19 +186,18 @@ def _read_checks(desk: Desk) -> tuple[CiVerdict, bool]:
     empty = float(job.facts.get("empty_since") or now) if ci.reading is Reading.EMPTY else 0.0
     desk.note(ci_since=since, empty_since=empty)
     has_workflows = ci.reading is Reading.EMPTY and _has_workflows(desk)
-    return ci, has_workflows
+    return ci, judge(Checks(job.head, runs)), has_workflows
 
 
-def _await_checks(desk: Desk) -> None:
+def _await_checks(desk: Desk, seen: CiVerdict) -> None:
     """Wait until another look at everything is worth its requests: the checks changed, or time ran out."""
     settle, timeout = desk.settings.ci_settle, desk.settings.ci_timeout
-    before = judge(Checks(desk.job.head, tuple(desk.api.check_runs(desk.job.head))))
-    now = started = desk.clock.now()
-    while now - started < (settle if before.reading is Reading.EMPTY else timeout):
+    until = desk.clock.now() + (settle if seen.reading is Reading.EMPTY else timeout)
+    while True:
         desk.wait(min(CI_POLL, settle or CI_POLL))
-        if judge(Checks(desk.job.head, tuple(desk.api.check_runs(desk.job.head)))) != before:
+        runs = tuple(desk.api.check_runs(desk.job.head))
+        if judge(Checks(desk.job.head, runs)) != seen or desk.clock.now() >= until:
             return
-        now = desk.clock.now()
 
 
 def _has_workflows(desk: Desk) -> bool:
@@ -315,18 +316,17 @@ def fail(desk: Desk, error: Refused) -> None:
     job = desk.job
     if job.merge_sha:
         desk.effects.show(f"status-{job.trigger}", job.number, texts.untidy(job, str(error)))
-        drop_worktree(desk)
+        desk.drop_worktree(f"merge-{job.number}")
         desk.keep(status=Status.DONE, pr=job.number, reason=str(error))
         return
     # One refusal for each person and PR, however often they ask.
     key = f"denied-{job.facts['asked_by_id']}" if isinstance(error, NotAllowed) else f"refused-{job.trigger}"
     output = error.output if isinstance(error, CommandFailed) else b""
-    for secret in desk.settings.secrets:
-        output = output.replace(secret.encode(), b"[secret]")
-    desk.effects.say(key, job.number, texts.merge_refused(job, str(error), output))
+    desk.effects.say(key, job.number, texts.merge_refused(job, str(error), desk.hidden(output)))
     if f"status-{job.trigger}" in job.effects:
-        desk.effects.show(f"status-{job.trigger}", job.number, texts.attempt_over(job))
-    drop_worktree(desk)
+        desk.effects.show(f"status-{job.trigger}", job.number, texts.attempt_over(job, str(error)))
+    desk.drop_worktree(f"merge-{job.number}")
+    desk.note(failed=True)
     desk.keep(status=Status.DONE, reason=str(error))
 
 

@@ -18,7 +18,7 @@ from orchestrator.github.transport import ApiError, Moved, Unknown
 from orchestrator.jobs import implement, merge, review
 from orchestrator.jobs.desk import Desk
 from orchestrator.log import get
-from orchestrator.model import Kind, Status
+from orchestrator.model import Job, Kind, Status
 
 STORIES: dict[Kind, types.ModuleType] = {Kind.IMPLEMENT: implement, Kind.REVIEW: review, Kind.MERGE: merge}
 FAILURES = 5
@@ -28,6 +28,15 @@ BACK_OFF_MOST = 300.0
 
 def perform(desk: Desk) -> None:
     """Run the job until it is done, parked, waits, or the daemon stops. Never raises."""
+    try:
+        _perform(desk)
+    except Exception:  # noqa: BLE001 - logged whole
+        # Not even the record could be written (disk full): wait, so that the next start is no hot loop.
+        get().exception("job_lost")
+        desk.clock.wait(BACK_OFF_MOST, desk.stop)
+
+
+def _perform(desk: Desk) -> None:
     log = get()
     with bound_contextvars(repo=desk.place.repo.name, item=desk.key.split("#", 1)[1]):
         try:
@@ -81,14 +90,26 @@ def _later(desk: Desk, trouble: Retry) -> None:
     try:
         job = desk.job
         failures = job.failures if trouble.after is not None else job.failures + 1
-        if failures > FAILURES:
+        if failures > FAILURES and not _outcome_open(job):
             STORIES[job.kind].fail(desk, Refused(texts.gave_up(str(trouble))))
             return
         after = trouble.after if trouble.after is not None else min(BACK_OFF * 2 ** (failures - 1), BACK_OFF_MOST)
-        desk.keep(status=Status.WAITING, failures=failures, not_before=desk.clock.now() + after, reason=str(trouble))
-        get().warning("job_waits", reason=str(trouble), seconds=after)
+        _wait(desk, trouble, failures, after)
     except Stopped:
         get().info("job_forgotten")
-    except (Refused, Retry, Unknown, ApiError, Moved) as error:
-        # Even saying so failed: parked without a comment, `status` shows it.
-        desk.keep(status=Status.PARKED, reason=f"{trouble}; and then {error}")
+    except (Retry, Unknown, Moved) as error:
+        # Even saying so could not reach GitHub, so it is no fault of the item: once more, later.
+        _wait(desk, _retry(error), FAILURES, BACK_OFF_MOST)
+    except Exception as bug:  # noqa: BLE001 - logged whole
+        get().exception("job_parked")
+        desk.keep(status=Status.PARKED, reason=f"{trouble}; and then {bug}")
+
+
+def _wait(desk: Desk, trouble: Retry, failures: int, after: float) -> None:
+    desk.keep(status=Status.WAITING, failures=failures, not_before=desk.clock.now() + after, reason=str(trouble))
+    get().warning("job_waits", reason=str(trouble), seconds=after)
+
+
+def _outcome_open(job: Job) -> bool:
+    """A merge was asked of GitHub and nobody has read yet what became of it: that is never given up."""
+    return job.kind is Kind.MERGE and merge.ANNOUNCED in job.effects and not job.merge_sha

@@ -30,7 +30,8 @@ def prepare(desk: Desk) -> str | None:
     job = desk.job
     pull = desk.api.pull(job.number)
     if not pull.open or pull.draft or pull.head_sha != job.trigger:
-        desk.keep(status=Status.DONE, reason="the head moved, or the PR was closed or made a draft")
+        # Not an answer to this head: it is reviewed when it is there again.
+        desk.keep(status=Status.DONE, trigger="", reason="the head moved, or the PR was closed or made a draft")
         return None
     desk.keep(head=pull.head_sha, base_ref=pull.base_ref, started_at=desk.clock.now())
     if _find(desk) is not None:
@@ -104,7 +105,7 @@ def post(desk: Desk) -> None:
 
     desk.effects.once(f"review-{job.head}", make, lambda: _find(desk))
     desk.effects.show(STICKY, job.number, texts.reviewed(job, answer["verdict"], len(findings)))
-    desk.worktree(f"pr-review-{job.number}").remove()
+    desk.drop_worktree(f"pr-review-{job.number}")
     desk.keep(status=Status.DONE, summary=answer["summary"])
 
 
@@ -120,17 +121,17 @@ def _find(desk: Desk) -> int | None:
 def fail(desk: Desk, error: Refused) -> None:
     """One comment; the head stays unreviewed until a person acts or pushes."""
     job = desk.job
-    text = texts.failed(job, str(error), "")
+    text = texts.failed(job, str(error), "", f"run `orchestrator retry {job.number}` or push a new commit")
     desk.effects.say(f"failed-{job.trigger}-{job.attempt}", job.number, text)
     desk.effects.show(STICKY, job.number, texts.parked(job, str(error)))
-    desk.worktree(f"pr-review-{job.number}").remove()
+    desk.drop_worktree(f"pr-review-{job.number}")
     desk.keep(status=Status.PARKED, reason=str(error))
 
 
 def cancelled(desk: Desk, reason: str) -> None:
     """A newer head makes this review pointless; the next poll begins the one for it."""
-    desk.worktree(f"pr-review-{desk.job.number}").remove()
-    desk.keep(status=Status.DONE, reason=reason)
+    desk.drop_worktree(f"pr-review-{desk.job.number}")
+    desk.keep(status=Status.DONE, trigger="", reason=reason)
 
 
 PHASES: dict[str, Phase] = {"prepare": prepare, "run": run, "give_up": give_up, "post": post}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from orchestrator import texts
 from orchestrator.errors import Retry
-from orchestrator.git.run import GitError
 from orchestrator.github.transport import ApiError, Moved
 from orchestrator.jobs.desk import Desk
 from orchestrator.log import get
@@ -31,16 +30,8 @@ def tidy(desk: Desk, late: bool) -> None:
     desk.effects.show(f"status-{job.trigger}", job.number, "\n\n".join(lines))
     if late:
         desk.effects.say(f"late-{job.trigger}", job.number, texts.TOO_LATE)
-    drop_worktree(desk)
+    desk.drop_worktree(f"merge-{job.number}")
     desk.keep(status=Status.DONE, pr=job.number)
-
-
-def drop_worktree(desk: Desk) -> None:
-    """The outcome stands, whatever happens to the worktree (wrangle#601); the next attempt replaces it anyway."""
-    try:
-        desk.worktree(f"merge-{desk.job.number}").remove()
-    except (OSError, GitError, Retry) as error:
-        get().warning("worktree_kept", trouble=str(error))
 
 
 def _close_issues(desk: Desk) -> list[str]:
@@ -77,7 +68,7 @@ def _verdict(desk: Desk) -> str:
         raise Retry(f"{job.merge_sha} is not on {job.base_ref} yet")
     if tree != job.tree or parent != job.base:
         return texts.untested(job, parent, desk.mirror.log(job.base, parent))
-    return texts.merged(job, str(job.facts.get("checks", "")))
+    return texts.merged(job, desk.settings.pre_merge_commands, str(job.facts.get("checks", "")))
 
 
 def _delete_branch(desk: Desk, pull: PullRequest) -> str:

@@ -1,0 +1,108 @@
+"""`orchestrator run` as a process: the daemon in a thread of its own, signals in the main one, and the way out."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+from orchestrator import service
+from orchestrator.clock import Stop
+from orchestrator.daemon import GRACE, Daemon
+from orchestrator.errors import Stopped
+from orchestrator.log import get
+from orchestrator.settings import Settings
+from orchestrator.state import State
+
+
+class _Work:
+    """The daemon from its start to its end, in a thread of its own; `rouse` is called when it is over."""
+
+    def __init__(self, settings: Settings, token: str, once: bool, halt: Stop, rouse: Callable[[], object]) -> None:
+        self._settings = settings
+        self._token = token
+        self._once = once
+        self._halt = halt
+        self._rouse = rouse
+        self.daemon: Daemon | None = None
+        self.over: Future[int] = Future()
+        threading.Thread(target=self._run, name="loop", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self.over.set_result(self._serve())
+        except BaseException as error:  # noqa: BLE001 - raised in the main thread
+            self.over.set_exception(error)
+        finally:
+            self._rouse()
+
+    def _serve(self) -> int:
+        state = State.open(Path(self._settings.state_file))
+        if state.warning:
+            get().error("state_recovered", what=state.warning)
+        try:
+            daemon = Daemon(self._settings, self._token, state, clock=service.WatchedClock(), halt=self._halt)
+            daemon.check()
+        except Stopped:
+            state.close()
+            return 0
+        except BaseException:
+            state.close()
+            raise
+        self.daemon = daemon
+        watched = list(self._settings.repos)
+        get().info("started", repos=watched, as_user=daemon.me.login, label=self._settings.ready_label)
+        service.notify("READY=1")
+        return daemon.loop(self._once, lambda: service.notify("WATCHDOG=1"))
+
+
+def main(settings: Settings, token: str, once: bool) -> int:
+    """`orchestrator run`: open, poll, leave in order. The exit code of the contract.
+
+    SIGTERM and Ctrl+C stop the daemon, SIGUSR1 wakes it.
+    """
+    receiving, sending = socket.socketpair()
+    sending.setblocking(False)
+
+    def rouse() -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more
+            sending.send(b"\0")
+
+    halt = Stop()
+    with receiving, sending, _heard_by(sending):
+        work = _Work(settings, token, once, halt, rouse)
+        leave_at = math.inf
+        while not work.over.done() and (left := leave_at - time.monotonic()) > 0:
+            receiving.settimeout(None if left == math.inf else left)
+            try:
+                number = receiving.recv(1)[0]
+            except TimeoutError:
+                break
+            if number == signal.SIGUSR1 and work.daemon is not None:
+                work.daemon.wake.set("asked")
+            elif number in (signal.SIGTERM, signal.SIGINT) and not halt.is_set():
+                leave_at = time.monotonic() + GRACE
+                service.notify("STOPPING=1")
+                halt.set(f"signal {signal.Signals(number).name}")
+        if work.daemon is not None:
+            work.daemon.close()
+            get().info("stopped", reason=halt.reason)
+        return work.over.result() if work.over.done() else 0
+
+
+@contextlib.contextmanager
+def _heard_by(sending: socket.socket) -> Iterator[None]:
+    """Each signal leaves its number as a byte: a Python handler may interrupt a lock that it needs itself."""
+    signal.set_wakeup_fd(sending.fileno())
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(-1)
