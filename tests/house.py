@@ -27,10 +27,11 @@ def stub(*words: str) -> str:
 class House:
     """One repository `acme/app`, alice and bob who may write, mallory who may not, and the daemon as `robot`."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, page: int = 2, **settings: Any) -> None:
+        """`page`: the most items that GitHub shows at once; small, so that every list has several pages."""
         self.folder = folder
         self.clock = VirtualClock()
-        self.github = Twin(folder / "github", now=self.clock.now, page=2)
+        self.github = Twin(folder / "github", now=self.clock.now, page=page)
         self.github.__enter__()
         self.repo = self.github.repo("acme/app", files={"README.md": "hello\n"})
         self.alice = self.github.user("alice", self.repo, permission="write")
