@@ -87,7 +87,9 @@ IMPLEMENT = Part(
         "DELETE issues/1/labels/ready",
         "POST issues/1/comments",
         "PATCH issues/comments/*",
+        "PATCH issues/comments/*",
         PUSH,
+        "PATCH issues/comments/*",
         "POST pulls",
         "DELETE issues/1/labels/in-progress",
         "PATCH issues/comments/*",
@@ -111,6 +113,7 @@ REVIEW = Part(
     changes=(
         "POST issues/1/reactions",
         "POST issues/1/comments",
+        "PATCH issues/comments/*",
         "PATCH issues/comments/*",
         "POST pulls/1/reviews",
         "PATCH issues/comments/*",

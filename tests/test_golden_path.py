@@ -47,7 +47,11 @@ def test_an_issue_becomes_a_reviewed_and_merged_pull_request(make_house: MakeHou
     assert house.repo.sha("main") == pull.merge_sha
     assert head[:10] in house.said(pull)[-1]
     assert not list((house.folder / "worktrees/acme/app").glob("*-[0-9]*"))
-    assert len([e for e in house.github.journal.mutations if "/1/" in e.path or "/1" in e.path]) <= 15
+    for item, others in ((issue, 2), (pull, 2)):  # beside these: the push and the PR; the merge and the branch
+        ends = tuple(f"/{comment.id}" for comment in item.comments)
+        at = f"/{item.number}/"
+        writes = [e for e in house.github.journal.mutations if at in e.path or e.path.endswith(ends)]
+        assert 4 < len(writes) + others <= 15
     house.expect(*IMPLEMENTING, "POST pulls/2/reviews", "POST issues/2/*", "PUT pulls/2/merge")
     house.expect("POST issues/comments/*/reactions", "DELETE git/refs/heads/*")
 

@@ -165,6 +165,7 @@ def push(desk: Desk) -> str:
     """The branch shows our commits, or somebody else's were there and stay."""
     job = desk.job
     desk.check()
+    desk.progress()
     expected = str(job.facts["remote"]) or None
     if desk.mirror.push(job.head, job.branch, expected) is Pushed.REJECTED:
         raise Refused(
@@ -179,6 +180,7 @@ def open_pull(desk: Desk) -> str:
     """One PR for the branch, found before it is made."""
     job = desk.job
     desk.check()
+    desk.progress()
 
     def find() -> int | None:
         found = desk.api.find_pull(job.branch)

@@ -85,6 +85,7 @@ def post(desk: Desk) -> None:
     """One review on exactly this head, found before it is posted."""
     job = desk.job
     desk.check()
+    desk.progress()
     answer: dict[str, Any] = job.facts["review"]
     findings = [Finding(f["path"], f["line"], f["severity"], f["text"]) for f in answer["findings"]]
     hunks = postable(desk.mirror.diff(job.base, job.head))
