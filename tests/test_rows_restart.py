@@ -70,7 +70,7 @@ def test_R1_a_call_that_was_announced_and_not_made_passes_the_gate_again_first(c
     before = len(child.github.journal.exchanges)
     finish(child)
     asked = requests(child, before)
-    call = asked.index("PUT pulls/2/merge")
+    call = max(place for place, one in enumerate(asked) if one == "PUT pulls/2/merge")  # the first was cut off
     assert asked.index("GET pulls/2") < asked.index("GET collaborators/bob/permission") < call
     check_landed(child)
 
