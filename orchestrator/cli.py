@@ -5,6 +5,7 @@ Exit codes: 0 good, 1 some work failed, 2 bad usage or settings, 3 a needed thin
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
@@ -96,12 +97,12 @@ def doctor(no_probe: bool, fix_labels: bool) -> None:
     from orchestrator import doctor as ward
     from orchestrator import log
 
-    log.configure()
+    log.configure(stream=io.StringIO())  # what there is to say is a finding
     if fix_labels:
-        mend = ward.Mend.YES
+        labels = ward.Labels.MAKE
     else:
-        mend = ward.Mend.ASK if sys.stdin.isatty() and sys.stdout.isatty() else ward.Mend.NO
-    sys.exit(ward.main(mend, probe=not no_probe))
+        labels = ward.Labels.ASK if sys.stdin.isatty() and sys.stdout.isatty() else ward.Labels.TELL
+    sys.exit(ward.main(labels, probe=not no_probe))
 
 
 @main.command()
@@ -160,17 +161,24 @@ def logs(item: str, follow: bool, raw: bool) -> None:
         now = state.read(settings.state_file)
         return follow and now.holder is not None and newest.run_id in _running(now)
 
-    out = sys.stdout.buffer
+    reader = transcript.Reader()
+    if not raw:
+        click.echo(transcript.header(newest), err=True)
+    quiet = True
     try:
         for line in transcript.lines(Path(newest.log), runs, Stop().wait):
-            shown = line if raw else (transcript.readable(line) or "").encode("utf-8", "backslashreplace") + b"\n"
-            if raw or shown != b"\n":
-                out.write(shown)
-                out.flush()
+            shown = None if raw else reader.readable(line)
+            if shown:
+                click.echo(shown.encode("utf-8", "backslashreplace"))
+                quiet = False
+            elif raw:
+                click.echo(line, nl=False)
     except KeyboardInterrupt:
         return
     except FileNotFoundError as error:
         raise Missing(f"The log {newest.log} is gone.") from error
+    if quiet and not raw:
+        click.echo(transcript.silence(Path(newest.log), newest.run_id in _running(saved)), err=True)
 
 
 @main.command()

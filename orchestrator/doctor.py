@@ -1,276 +1,187 @@
-"""Everything a run needs, measured now; each line that is not good ends with what mends it."""
+"""Everything a run needs, measured now; each line that is not good ends with the command that mends it."""
 
 from __future__ import annotations
 
+import functools
 import os
+import platform
 import re
+import shlex
 import shutil
 import stat
 import subprocess
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import click
+from pydantic import ValidationError
 
+from orchestrator import doctor_github, state
 from orchestrator import settings as configuration
-from orchestrator import state
 from orchestrator.agents.base import Outcome
-from orchestrator.agents.claude import Claude
-from orchestrator.clock import Stop, SystemClock
-from orchestrator.errors import Misconfigured, Missing, Retry, Stopped
+from orchestrator.agents.claude import INSTALL, Claude
+from orchestrator.diagnosis import Fail, Good, Level, Warn
+from orchestrator.doctor_github import Labels as Labels
+from orchestrator.errors import Misconfigured, Missing
 from orchestrator.git.run import OLDEST
-from orchestrator.github.api import Api
-from orchestrator.github.transport import Answer, ApiError, Moved, Transport, Unknown
-from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN
-from orchestrator.printable import printable
 from orchestrator.settings import Settings
 
 DISK = 2 * 1024**3  # bytes
-SKEW = 60.0  # seconds
-PATIENCE = 20.0  # seconds that a check may wait for GitHub's limits
+EXAMPLE = "owner/name"  # what .env.example holds in the place of a repository
 
-LABELS = {
-    IN_PROGRESS: ("fbca04", "The daemon works on it"),
-    NEEDS_HUMAN: ("d93f0b", "The daemon stopped and says why"),
-}
-
-
-class Level(str, Enum):
-    """`WARN` does not stop a run; `FAIL` does."""
-
-    PASS = "PASS"
-    WARN = "WARN"
-    FAIL = "FAIL"
-
-
-class Mend(Enum):
-    """What to do about missing labels."""
-
-    YES = "make them"
-    ASK = "ask first"
-    NO = "say the command"
+_INSTALLERS = ("apt-get", "dnf", "zypper")
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One line of the report; `mend` is the command or the act that makes it good."""
+class _Read:
+    """The settings as far as they are right; those named in `wrong` have their defaults here."""
 
-    level: Level
-    name: str
-    text: str
-    mend: str = ""
-
-    def __str__(self) -> str:
-        told = f"{self.text.rstrip('.')}. {self.mend}" if self.mend else self.text
-        return f"{self.level.value}  {self.name:<11} {printable(told)}"
+    settings: Settings
+    wrong: frozenset[str]
+    problems: tuple[str, ...]
 
 
-def main(mend: Mend, probe: bool, env_file: Path = Path(".env")) -> int:
+def main(labels: Labels, probe: bool, env_file: Path = Path(".env")) -> int:
     """Print every finding as it is made. 0: good; 2: the settings are wrong; 3: something else is missing."""
-    try:
-        settings = configuration.load(env_file)
-    except Misconfigured as trouble:
-        for problem in str(trouble).splitlines():
-            click.echo(Finding(Level.FAIL, "settings", problem, "Mend it in .env or in the environment."))
-        click.echo(git_version())
-        return 2
+    read = _read(env_file)
     worst = Level.PASS
-    for finding in examine(settings, env_file, mend, probe):
+    for finding in examine(read, env_file, labels, probe):
         click.echo(finding)
         worst = max(worst, finding.level, key=list(Level).index)
-    return 3 if worst is Level.FAIL else 0
+    return 2 if read.problems else 3 if worst is Level.FAIL else 0
 
 
-def examine(settings: Settings, env_file: Path, mend: Mend, probe: bool) -> Iterator[Finding]:
-    """Every check, the cheap ones first."""
-    yield from _settings(settings, env_file)
+def examine(read: _Read, env_file: Path, labels: Labels, probe: bool) -> Iterator[Good]:
+    """Every check for which the settings suffice, the cheap ones first."""
+    settings, change = read.settings, functools.partial(_change, env_file)
+    yield from _settings(read, env_file, change)
     yield git_version()
-    yield from _folder(settings.worktree_base)
-    yield _state(settings.state_file)
-    agent = Claude(settings.claude_command, configuration.agent_environ(settings))
-    yield from _agent(settings.claude_command, agent, probe)
+    if "worktree_base" not in read.wrong:
+        yield from _folder(settings.worktree_base, change)
+    if "state_file" not in read.wrong:
+        yield _state(settings.state_file, change)
+    if "claude_command" not in read.wrong:
+        # A turn costs money, and its outcome may depend on what is wrong.
+        yield from _agent(settings, change, probe and not read.problems)
+    yield from doctor_github.examine(settings, read.wrong, change, labels)
+
+
+def _read(env_file: Path) -> _Read:
+    problems: list[str] = []
     try:
-        token = configuration.github_token(settings)
-    except Missing as trouble:
-        yield Finding(Level.FAIL, "token", str(trouble))
-        return
-    stop = Stop()
-    transport = Transport(settings.github_api_url, token, _Impatient(), stop)
+        configuration.load(env_file)
+    except Misconfigured as trouble:
+        problems += str(trouble).splitlines()
+    settings, wrong = _usable(env_file)
+    if "github_repo" not in wrong and EXAMPLE in settings.repos:
+        problems.append(f"GITHUB_REPO still holds the example {EXAMPLE}; put the name of your repository there")
+        wrong |= {"github_repo"}
+    return _Read(settings, wrong, tuple(problems))
+
+
+def _usable(env_file: Path) -> tuple[Settings, frozenset[str]]:
+    """The settings with defaults in the place of the wrong ones, and the names of these."""
     try:
-        yield from _github(settings, transport, mend)
-    finally:
-        transport.close()
+        return Settings(_env_file=env_file), frozenset()  # type: ignore[call-arg]  # see settings.load
+    except ValidationError as error:
+        wrong = frozenset(str(found["loc"][0]) for found in error.errors(include_input=False))
+        stand_in: dict[str, Any] = {name: Settings.model_fields[name].default for name in wrong}
+        if "github_repo" in wrong:
+            stand_in["github_repo"] = EXAMPLE
+        return Settings(**{"_env_file": env_file, **stand_in}), wrong
+    except (OSError, UnicodeDecodeError):
+        return Settings.model_construct(), frozenset(Settings.model_fields)
 
 
-class _Impatient(SystemClock):
-    """Waits briefly only: a rate limit that lasts an hour is a finding, not a reason to hang."""
-
-    def wait(self, seconds: float, stop: Stop) -> bool:
-        if seconds > PATIENCE:
-            stop.set(f"GitHub limits this token for another {seconds / 60:.0f} min")
-        return super().wait(seconds, stop)
+def _change(env_file: Path, name: str) -> str:
+    """The command to change a setting where it is set: the environment wins over the file."""
+    given = next((key for key in os.environ if key.upper() == name), None)
+    return f"unset {given}" if given else f"${{EDITOR:-nano}} {shlex.quote(str(env_file))}"
 
 
-def _settings(settings: Settings, env_file: Path) -> Iterator[Finding]:
-    yield Finding(Level.PASS, "settings", f"watching {', '.join(settings.repos)}")
-    if env_file.is_file() and stat.S_IMODE(env_file.stat().st_mode) & 0o077 and settings.secrets:
-        yield Finding(Level.WARN, "settings", f"others can read {env_file}", f"Close it with `chmod 600 {env_file}`.")
+def _settings(read: _Read, env_file: Path, change: Callable[[str], str]) -> Iterator[Good]:
+    for problem in read.problems:
+        yield Fail("settings", problem, change(problem.split()[0]))
+    if not read.problems:
+        yield Good("settings", f"watching {', '.join(read.settings.repos)}")
+    if env_file.is_file() and stat.S_IMODE(env_file.stat().st_mode) & 0o077 and read.settings.secrets:
+        yield Warn("settings", f"others can read {env_file}", f"chmod 600 {shlex.quote(str(env_file))}")
 
 
-def git_version() -> Finding:
+def git_version() -> Good:
     """Whether git is there and new enough."""
     wanted = ".".join(map(str, OLDEST))
     try:
         done = subprocess.run(["git", "version"], capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        return Finding(Level.FAIL, "git", f"it does not run ({error})", f"Install git {wanted} or newer.")
-    found = re.search(r"(\d+)\.(\d+)", done.stdout)
+    except FileNotFoundError:
+        return Fail("git", f"it is not installed; {wanted} or newer is needed", _install_git())
+    except (OSError, subprocess.SubprocessError):
+        return Fail("git", f"it does not answer when asked for its version; {wanted} is needed", _install_git())
+    said = done.stdout.strip()
+    found = re.search(r"(\d+)\.(\d+)", said)
     if found is None or (int(found[1]), int(found[2])) < OLDEST:
-        return Finding(Level.FAIL, "git", f"{done.stdout.strip()} is too old", f"Install git {wanted} or newer.")
-    return Finding(Level.PASS, "git", done.stdout.strip())
+        return Fail("git", f"it says it is {said or 'nothing'}; {wanted} or newer is needed", _install_git())
+    return Good("git", said)
 
 
-def _folder(base: Path) -> Iterator[Finding]:
+def _install_git() -> str:
+    if platform.system() == "Darwin":
+        return "brew install git"
+    return f"sudo {next(filter(shutil.which, _INSTALLERS), _INSTALLERS[0])} install git"
+
+
+def _folder(base: Path, change: Callable[[str], str]) -> Iterator[Good]:
     there = next(p for p in (base, *base.parents) if p.exists())
     try:
         with tempfile.TemporaryDirectory(prefix=".orchestrator-doctor-", dir=there):
-            yield Finding(Level.PASS, "worktrees", f"{base} can be written")
+            yield Good("worktrees", f"{base} can be written")
     except OSError as error:
-        yield Finding(
-            Level.FAIL,
-            "worktrees",
-            f"{base} cannot be written ({error.strerror})",
-            f"Set WORKTREE_BASE to another folder, or `chown {os.getuid()} {there}`.",
-        )
+        why = f"{base} cannot be written ({error.strerror}); name another folder as WORKTREE_BASE"
+        yield Fail("worktrees", why, change("WORKTREE_BASE"))
     free = shutil.disk_usage(there).free
     room = f"{free / 1024**3:.1f} GiB free at {there}"
     if free < DISK:
-        yield Finding(Level.FAIL, "disk", f"only {room}", f"Free some space; see `du -sh {base}`.")
+        yield Fail("disk", f"only {room}; make room", f"du -sh {shlex.quote(str(there))}")
     else:
-        yield Finding(Level.PASS, "disk", room)
+        yield Good("disk", room)
 
 
-def _state(path: Path) -> Finding:
+def _state(path: Path, change: Callable[[str], str]) -> Good:
     try:
         saved = state.read(path)
-    except (Misconfigured, Missing) as trouble:
-        return Finding(Level.FAIL, "state", str(trouble))
+    except Misconfigured as trouble:
+        return Fail("state", str(trouble), change("STATE_FILE"))
+    except Missing as trouble:
+        return Fail("state", str(trouble), "orchestrator run")
     who = f"; the daemon with pid {saved.holder.pid} works on it" if saved.holder else ""
-    return Finding(Level.PASS, "state", f"{len(saved.jobs)} items in {path}{who}")
+    return Good("state", f"{len(saved.jobs)} items in {path}{who}")
 
 
-def _agent(command: str, agent: Claude, probe: bool) -> Iterator[Finding]:
+def _agent(settings: Settings, change: Callable[[str], str], probe: bool) -> Iterator[Good]:
+    command = settings.claude_command
+    agent = Claude(command, configuration.agent_environ(settings))
+    usual = command == Settings.model_fields["claude_command"].default
     try:
-        yield Finding(Level.PASS, "agent", agent.version())
-    except (Missing, Misconfigured) as trouble:
-        yield Finding(Level.FAIL, "agent", str(trouble))
+        yield Good("agent", agent.version())
+    except Missing as trouble:
+        what = str(trouble).split("; ")[0]
+        if usual:
+            yield Fail("agent", what, INSTALL)
+        else:
+            yield Fail("agent", f"{what}; CLAUDE_COMMAND must start Claude Code", change("CLAUDE_COMMAND"))
         return
     if not probe:
         return
     result = agent.probe()
+    keys = [n for n in ("anthropic_api_key", "claude_code_oauth_token") if getattr(settings, n).get_secret_value()]
     if result.outcome is Outcome.DONE:
-        yield Finding(Level.PASS, "agent login", f"a real turn took {result.seconds:.0f} s, ${result.cost_usd:.2f}")
+        yield Good("agent login", f"a real turn took {result.seconds:.0f} s, ${result.cost_usd:.2f}")
+    elif result.outcome is Outcome.AUTH and keys:
+        yield Fail("agent login", f"{keys[0].upper()} is set, but {result.detail}", change(keys[0].upper()))
     elif result.outcome is Outcome.AUTH:
-        yield Finding(Level.FAIL, "agent login", result.detail)  # its sentence says how to log in
+        yield Fail("agent login", result.detail, f"{command} auth login")
     else:
-        yield Finding(Level.FAIL, "agent login", result.detail, f"Try it by hand: `{command} -p hello`.")
-
-
-def _github(settings: Settings, transport: Transport, mend: Mend) -> Iterator[Finding]:
-    try:
-        me = transport.get("/user")
-        yield Finding(Level.PASS, "token", f"it is {me.data['login']}'s")
-    except ApiError as error:
-        yield Finding(Level.FAIL, "token", str(error), "Set a valid GITHUB_TOKEN, or run `gh auth login`.")
-        return
-    except (Retry, Stopped, Moved, KeyError, TypeError) as error:
-        where = f"{settings.github_api_url} does not answer as GitHub does ({str(error)[:160]})"
-        yield Finding(Level.FAIL, "github", where, f"Try `curl -sS {settings.github_api_url}/meta`.")
-        return
-    yield from _scopes(me)
-    yield _clock(me.date, time.time())
-    for name in settings.repos:
-        try:
-            yield from _repo(settings, Api(transport, name), mend)
-        except (ApiError, Retry, Stopped, Moved, Unknown) as error:
-            yield Finding(Level.FAIL, name, str(error), _way_in(name))
-
-
-def _scopes(me: Answer) -> Iterator[Finding]:
-    """Classic tokens list their scopes; others are judged by what the repository grants them."""
-    word = me.headers.get("x-oauth-scopes")
-    if not word:
-        return
-    scopes = {scope.strip() for scope in word.split(",")}
-    if "repo" in scopes:
-        yield Finding(Level.PASS, "scopes", word)
-    else:
-        level = Level.WARN if "public_repo" in scopes else Level.FAIL
-        yield Finding(
-            level, "scopes", f"the token has {word}, not repo", "Run `gh auth refresh --scopes repo,workflow`."
-        )
-    if "workflow" not in scopes:
-        yield Finding(
-            Level.WARN,
-            "scopes",
-            "without workflow, GitHub refuses changes under .github/workflows",
-            "Run `gh auth refresh --scopes repo,workflow`.",
-        )
-
-
-def _clock(theirs: float, ours: float) -> Finding:
-    if not theirs:
-        return Finding(Level.WARN, "clock", "GitHub named no time", "Check the proxy between here and GitHub.")
-    off = ours - theirs
-    if abs(off) > SKEW:
-        far = f"this machine is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} GitHub"
-        return Finding(Level.FAIL, "clock", far, "Turn time synchronisation on: `sudo timedatectl set-ntp true`.")
-    return Finding(Level.PASS, "clock", f"within {SKEW:.0f} s of GitHub's")
-
-
-def _repo(settings: Settings, api: Api, mend: Mend) -> Iterator[Finding]:
-    data = api.transport.get(f"/repos/{api.name}").data
-    if data.get("archived") or data.get("has_issues") is False:
-        what = "is archived" if data.get("archived") else "has its issues switched off"
-        yield Finding(Level.FAIL, api.name, what, f"Change it at {data.get('html_url')}/settings.")
-    if not (data.get("permissions") or {}).get("push"):
-        yield Finding(Level.FAIL, api.name, "can be read, but the token may not push", _way_in(api.name))
-        return
-    yield Finding(Level.PASS, api.name, "can be read and pushed to")
-    branch = settings.base_branch or str(data["default_branch"])
-    if api.branch_sha(branch) is None:
-        yield Finding(
-            Level.FAIL, api.name, f"has no branch {branch}", "Push a first commit to it, or set BASE_BRANCH to another."
-        )
-    if settings.auto_merge_enabled and data.get("allow_squash_merge") is False:
-        yield Finding(
-            Level.FAIL,
-            api.name,
-            "does not allow squash merging",
-            "Allow it in its settings, or AUTO_MERGE_ENABLED=false.",
-        )
-    yield _labels(settings, api, mend)
-
-
-def _labels(settings: Settings, api: Api, mend: Mend) -> Finding:
-    wanted = {settings.ready_label: ("0e8a16", "The daemon shall implement it"), **LABELS}
-    if settings.review_prs == "label":
-        wanted[settings.review_label] = ("1d76db", "The daemon shall review it")
-    there = {name.lower() for name in api.label_names()}
-    missing = [name for name in wanted if name.lower() not in there]
-    if not missing:
-        return Finding(Level.PASS, api.name, f"has the labels {', '.join(wanted)}")
-    lacks = f"lacks the labels {', '.join(missing)}"
-    if mend is Mend.NO or (mend is Mend.ASK and not click.confirm(f"{api.name} {lacks}. Make them?", default=True)):
-        return Finding(Level.FAIL, api.name, lacks, "Make them with `orchestrator doctor --fix-labels`.")
-    for name in missing:
-        api.create_label(name, *wanted[name])
-    return Finding(Level.PASS, api.name, f"has the labels {', '.join(wanted)}; made just now: {', '.join(missing)}")
-
-
-def _way_in(name: str) -> str:
-    return f"Give the token's account write access to {name}, or use another token: see `gh auth status`."
+        yield Fail("agent login", result.detail, f"{command} -p hello")

@@ -23,6 +23,27 @@ class Permission(str, Enum):
         return self in (Permission.WRITE, Permission.ADMIN)
 
 
+class Approval(str, Enum):
+    """When a merge needs an approving review beyond what GitHub itself demands."""
+
+    AUTO = "auto"  # GitHub's demand, and nobody who may write asks for changes
+    ALWAYS = "always"  # also an approval of exactly this head by somebody who may write
+    NEVER = "never"  # GitHub's demand only
+
+
+class MergeState(str, Enum):
+    """GitHub's `mergeStateStatus`; a word that it invents tomorrow is read as UNKNOWN."""
+
+    BEHIND = "BEHIND"
+    BLOCKED = "BLOCKED"
+    CLEAN = "CLEAN"
+    DIRTY = "DIRTY"
+    DRAFT = "DRAFT"
+    HAS_HOOKS = "HAS_HOOKS"
+    UNKNOWN = "UNKNOWN"
+    UNSTABLE = "UNSTABLE"
+
+
 class Kind(str, Enum):
     """The three jobs."""
 
@@ -133,6 +154,25 @@ class Checks:
     runs: tuple[CheckRun, ...]
     required: tuple[str, ...] = ()
     has_workflows: bool = False
+
+
+@dataclass(frozen=True)
+class Review:
+    """One submitted review; `head`: the commit that it was given on."""
+
+    id: int
+    author: Actor | None
+    state: str  # GitHub's word: APPROVED, CHANGES_REQUESTED, COMMENTED, DISMISSED, PENDING
+    head: str
+    body: str
+
+
+@dataclass(frozen=True)
+class BranchRules:
+    """What a branch's protection and rule sets demand, as far as a token without administration can read it."""
+
+    checks: tuple[str, ...] = ()  # contexts that must be there and green
+    strict: bool = False  # heads must contain the branch's tip
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from orchestrator import service
 from orchestrator.clock import Stop
-from orchestrator.daemon import GRACE, Daemon
+from orchestrator.daemon import Daemon
 from orchestrator.errors import Stopped
 from orchestrator.log import get
 from orchestrator.settings import Settings
+from orchestrator.slots import GRACE
 from orchestrator.state import State
 
 

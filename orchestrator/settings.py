@@ -95,6 +95,21 @@ class Settings(BaseSettings):
     merge_comment_trigger: str = Field(
         "/merge", description="The comment that asks for a merge: a line that holds this and nothing else."
     )
+    merge_method: Literal["squash", "merge", "rebase"] = Field(
+        "squash", description="How a pull request is merged; there is no fallback to another way."
+    )
+    require_approval: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="auto: what GitHub demands, and nobody who may write asks for changes; always: also an approval of "
+        "exactly this head; never: only what GitHub demands.",
+    )
+    hold_label: str = Field("hold", description="The label that stops every merge of a pull request.")
+    allow_fork_merge: bool = Field(
+        False, description="Whether a fork's code may be merged, and so run here, when its commit is named."
+    )
+    delete_branch: bool = Field(
+        True, description="Whether the head branch is deleted after its merge, where that is safe."
+    )
     pre_merge_commands: Commands = Field(
         (), description="Commands that must exit with 0 on the merge result before it lands, as a JSON array."
     )
@@ -235,7 +250,7 @@ def github_token(settings: Settings) -> str:
     """The token to work with: GITHUB_TOKEN, else what `gh` has stored. Missing: neither is there."""
     if settings.github_token.get_secret_value():
         return settings.github_token.get_secret_value()
-    host = _host(settings.github_api_url)
+    host = gh_host(settings.github_api_url)
     wanted = "Set GITHUB_TOKEN in .env or the environment"
     program = shutil.which("gh")
     if program is None:
@@ -293,7 +308,7 @@ def _hint(name: str) -> str:
     return f" (did you mean {found[1]}?)" if found else ""
 
 
-def _host(api_url: str) -> str:
+def gh_host(api_url: str) -> str:
     """The host that `gh` knows an API by: api.github.com is github.com, api.TENANT.ghe.com is TENANT.ghe.com."""
     host = urlsplit(api_url).hostname or ""
     return host.removeprefix("api.") if host == "api.github.com" or host.endswith(".ghe.com") else host

@@ -116,7 +116,7 @@ def _parse(path: Path) -> dict[str, Any]:
 def _newer(path: Path, why: str) -> Misconfigured:
     return Misconfigured(
         f"{path} was written by a newer version ({why}); it was left untouched. "
-        "Upgrade with `pip install --upgrade orchestrator`."
+        "Install that version again, or set STATE_FILE to another path."
     )
 
 
@@ -170,8 +170,8 @@ def read(path: Path) -> Saved:
                 "it goes on from the previous generation."
             ) from error
     jobs = tuple(job for job, _ in _jobs(path, body))
-    lock = _beside(path, ".lock")
-    return Saved(jobs, lock.stat().st_mtime if lock.exists() else None, holder(path))
+    polled = _beside(path, ".polled")
+    return Saved(jobs, polled.stat().st_mtime if polled.exists() else None, holder(path))
 
 
 class State:
@@ -263,15 +263,13 @@ class State:
     def put(self, job: Job) -> None:
         """Remember `job` durably."""
         with self._mutex:
-            self._jobs[job.key] = job
-            self._save()
+            self._save({**self._jobs, job.key: job}, self._repos)
 
     def drop(self, key: str) -> None:
         """Forget a job durably."""
         with self._mutex:
-            self._jobs.pop(key, None)
+            self._save({k: j for k, j in self._jobs.items() if k != key}, self._repos)
             self._unknown.pop(key, None)
-            self._save()
 
     def repo(self, name: str) -> RepoMemory | None:
         with self._mutex:
@@ -281,13 +279,12 @@ class State:
         """Remember what a poll taught; written only when it taught something."""
         with self._mutex:
             if self._repos.get(memory.name) != memory:
-                self._repos[memory.name] = memory
-                self._save()
+                self._save(self._jobs, {**self._repos, memory.name: memory})
 
     def beat(self) -> None:
         """Leave the time of this poll where `status` finds it, without a write to the file."""
-        if self._fd is not None:
-            os.utime(self._fd)
+        with contextlib.suppress(OSError):  # a full disk must not end the loop
+            _beside(self._path, ".polled").touch(0o600)
 
     def apply(self, verb: str, key: str) -> None:
         """A person's word: `retry` wakes a job that is parked or waits, `clear` forgets it."""
@@ -298,20 +295,20 @@ class State:
             elif job is not None and job.status in (Status.PARKED, Status.WAITING):
                 self.put(_woken(job))
 
-    def _save(self) -> None:
+    def _save(self, jobs: dict[str, Job], repos: dict[str, RepoMemory]) -> None:
+        """The memory is these from now on; unchanged when they cannot be written (disk full)."""
         if self._fd is None:
             raise Stopped("the state file is closed")
         self._generation += 1
         body = {
             **self._rest,
             "generation": self._generation,
-            "jobs": {k: {**self._unknown.get(k, {}), **dataclasses.asdict(j)} for k, j in self._jobs.items()},
-            "repos": {
-                n: {**self._unknown.get("repo:" + n, {}), **dataclasses.asdict(r)} for n, r in self._repos.items()
-            },
+            "jobs": {k: {**self._unknown.get(k, {}), **dataclasses.asdict(j)} for k, j in jobs.items()},
+            "repos": {n: {**self._unknown.get("repo:" + n, {}), **dataclasses.asdict(r)} for n, r in repos.items()},
         }
         document = {"format": FORMAT, "version": VERSION, "checksum": _digest(body), "body": body}
         _replace(self._path, json.dumps(document, indent=1).encode())
+        self._jobs, self._repos = jobs, repos
 
     def close(self) -> None:
         """Let go of the lock."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
-from orchestrator.model import Job, Status
+from orchestrator.model import Job, Kind, Status
 from orchestrator.printable import printable
 from orchestrator.state import Saved
 
@@ -74,6 +74,39 @@ def text(saved: Saved, now: float, width: int = 80) -> str:
     return "\n\n".join([*blocks, _footer(saved, now)])
 
 
+def outcome(job: Job) -> str | None:
+    """What came of an item, in one line; None while nothing has come of it yet."""
+    why = next(iter(job.reason.splitlines()), "")
+    if job.status is Status.PARKED:
+        return "no change" if f"nothing-{job.trigger}-{job.attempt}" in job.effects else f"needs a person: {why}"
+    if job.status is not Status.DONE:
+        return None
+    if job.merge_sha:
+        return _merged(job) + (f", but {why}" if why else "")
+    if job.facts.get("failed"):
+        return f"refused: {why}"
+    if why:
+        return f"nothing to do any more: {why}"
+    if job.kind is Kind.REVIEW:
+        return _reviewed(job)
+    return f"PR #{job.pr} opened" if job.pr else None
+
+
+def _merged(job: Job) -> str:
+    if job.facts.get("merged_before"):
+        return f"was merged before, as {job.merge_sha[:10]}"
+    by = job.facts.get("merged_by")
+    return f"merged{f' by @{by}' if by else ''} as {job.merge_sha[:10]}"
+
+
+def _reviewed(job: Job) -> str | None:
+    answer = job.facts.get("review")
+    if answer is None:
+        return None
+    verdict, findings = str(answer["verdict"]).replace("_", " "), len(answer["findings"])
+    return f"reviewed {job.head[:10]}: {verdict}, {findings} finding{'' if findings == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """A length of time in its two largest units: `45 s`, `12 min`, `3 h 5 min`, `2 d 4 h`."""
     whole = max(0, int(seconds))
@@ -118,6 +151,7 @@ def _item(job: Job, lives: bool, now: float) -> dict[str, Any]:
         "title": job.title,
         "asked_by": job.asked_by,
         "reason": _reason(job, lives, now),
+        "outcome": outcome(job),
         "attempt": job.attempt,
         "elapsed_seconds": round(_elapsed(job, lives, now), 1),
         "agent_seconds": round(job.seconds, 1),
@@ -150,7 +184,8 @@ def _row(job: Job, lives: bool, now: float, one_repo: bool) -> tuple[str, ...]:
 
 def _details(job: Job, lives: bool, now: float, width: int) -> list[str]:
     lines = []
-    for words in (job.title, _reason(job, lives, now)):
+    told = outcome(job) if job.status is Status.DONE else _reason(job, lives, now)
+    for words in (job.title, told or ""):
         lines += textwrap.wrap(printable(words), width, initial_indent="      ", subsequent_indent="      ")
     return lines
 

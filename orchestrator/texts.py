@@ -14,12 +14,10 @@ from orchestrator.model import Comment, Finding, Job, Kind
 from orchestrator.quoting import cap, fence, inert, plain, tail
 
 MARK = "<!-- orchestrator:"
+_CLAIM = re.compile(rf"{MARK}\S+ --><!-- claim (\w+) (\w*) -->")
 _ACTS_IN_TITLE = re.compile(r"(?<!\w)@(?=\w)|#(?=\d)|\bGH-(?=\d)", re.IGNORECASE)
 
 WITHDRAWN = "The issue was closed or its label was taken off; the run was stopped and nothing was pushed."
-DRAFT = "The PR is a draft. Mark it ready for review first."
-CLOSED = "The PR is closed. Reopen it first."
-EDITED = "The comment was edited, so it does not count. Post the command in a new comment."
 NO_COMMITS = "The repository has no commits yet, so there is nothing to start from. Push a first commit."
 TOO_LATE = "Too late: the merge had been asked of GitHub before this was read."
 CLEARED = "Cleared by `orchestrator clear`."
@@ -32,16 +30,32 @@ def short(sha: str) -> str:
 
 def marked(job: Job, key: str, text: str) -> str:
     """The comment as it is posted: marker first, within GitHub's limits."""
-    return f"{mark(job, key)}\n{cap(text)}"
+    return f"{mark(job, key)}{job.facts.get('claim', '')}\n{cap(text)}"
 
 
 def mark(job: Job, key: str) -> str:
     return f"{MARK}{job.key}:{key} -->"
 
 
+def claim(instance: str, event: str) -> str:
+    """What follows the marker where one of several daemons says whose the wish of a label event is."""
+    return f"<!-- claim {instance} {event} -->"
+
+
+def claimed(body: str) -> tuple[str, str]:
+    """The instance and the event of a claim; empty where a comment claims nothing."""
+    found = _CLAIM.match(body)
+    return (found[1], found[2]) if found else ("", "")
+
+
 def is_ours(comment: Comment, own_id: int) -> bool:
     """Written by this daemon: our account and a marker (the account may also be its owner's)."""
     return comment.author is not None and comment.author.id == own_id and comment.body.startswith(MARK)
+
+
+def said(comment: Comment) -> str:
+    """One of our comments as a person reads it: without its marker."""
+    return comment.body.partition("\n")[2]
 
 
 def count(number: int, word: str) -> str:
@@ -106,6 +120,9 @@ def not_allowed_to_label(login: str | None, label: str) -> str:
 
 def no_base(branch: str) -> str:
     return f"There is no branch `{inert(branch)}` here, which is set as `BASE_BRANCH`. Push it, or change the setting."
+
+
+ELSEWHERE = "Another daemon claimed this first; its comment tells how it goes on. Nothing was done from here."
 
 
 def branch_taken(branch: str, sha: str) -> str:
@@ -252,6 +269,15 @@ def untested(job: Job, parent: str, commits: Sequence[str]) -> str:
     )
 
 
+def queued_with(job: Job, parent: str, commits: Sequence[str]) -> str:
+    """As `untested`, where the merge queue put it on another base and tested that by the branch's own rules."""
+    between = "".join(f"\n- {inert(subject)}" for subject in commits[-20:])
+    return (
+        f"**Merged** {short(job.head)} into `{job.base_ref}` by the merge queue as {short(job.merge_sha)} on "
+        f"{short(parent)}. The commands here ran on {short(job.base)}; in between came: {between or 'nothing named'}"
+    )
+
+
 def untidy(job: Job, why: str) -> str:
     return f"**Merged** as {short(job.merge_sha)}, but tidying up did not finish: {why}"
 
@@ -260,96 +286,53 @@ def issue_kept(number: int, why: str) -> str:
     return f"Issue #{number} could not be closed: {why}."
 
 
+IN_ANOTHER_REPO = "it is in another repository"
+IS_DEFAULT = "it is the default branch"
+IS_PROTECTED = "it is protected"
+NOT_SAID = "GitHub did not say whether it may go"
+NOT_DELETED = "GitHub refuses to delete it"
+
+
+def got_commits(tip: str) -> str:
+    return f"it got new commits after the merge, its tip is now {short(tip)}"
+
+
+def stacked(numbers: Sequence[int]) -> str:
+    return "open pull requests are based on it: " + ", ".join(f"#{n}" for n in numbers)
+
+
+def answered(status: int) -> str:
+    return f"GitHub answered {status}"
+
+
 def branch_kept(branch: str, why: str) -> str:
     return f"The branch `{inert(branch)}` was kept: {why}."
 
 
-def merge_refused(job: Job, why: str, output: bytes = b"") -> str:
+def merge_refused(job: Job, why: str, output: bytes = b"", what: str = "output") -> str:
+    """`output`: what the reader needs to see of the `what`, an output or a diff."""
     on = f" {short(job.head)}" if job.head else ""
     lines = [f"**Not merged**{on}: {why}"]
     if output.strip():
-        lines.append(f"The end of the output:\n\n{fence(plain(tail(output)))}")
+        lines.append(f"The end of the {what}:\n\n{fence(plain(tail(output)))}")
     if job.log:
-        lines.append(f"The whole output is on the daemon's machine: `{job.log}`.")
+        lines.append(f"The whole {what} is on the daemon's machine: `{job.log}`.")
     lines.append("Nothing is pending; only a new comment starts another attempt.")
     return "\n\n".join(lines)
 
 
+OVER = "**Ended**"
+
+
 def attempt_over(job: Job, why: str) -> str:
-    return f"**Ended** {short(job.head)} for @{job.asked_by}: {why.splitlines()[0]} See the comment below."
+    """The status comment of an attempt that was refused; what else is to be said is said in a comment of its own."""
+    on = f" {short(job.head)}" if job.head else ""
+    return f"{OVER}{on} for @{job.asked_by} (comment {job.trigger}): {why.splitlines()[0]}"
 
 
-def head_moved(pinned: str, now: str) -> str:
-    return f"The head moved from {short(pinned)} to {short(now)} after the command. Look at the new head first."
-
-
-def pushed_after(head: str, trigger: str) -> str:
-    return (
-        f"Commit {short(head)} arrived after your comment, or cannot be shown to be older, so it may not be what you "
-        "saw. "
-        f"If you mean it, comment `{trigger} {head[:12]}`."
-    )
-
-
-def head_is(head: str, trigger: str) -> str:
-    return f"The head is now {short(head)}, not the commit that you named. If you mean it: `{trigger} {head[:12]}`."
-
-
-def retargeted(old: str, new: str) -> str:
-    return f"The base was changed from `{inert(old)}` to `{inert(new)}` after the command. Make sure that it is meant."
-
-
-def cancelled_by(login: str) -> str:
-    return f"Cancelled by @{login}."
-
-
-def already_running(login: str) -> str:
-    return f"A merge attempt asked for by @{login} is already under way; this comment starts no second one."
-
-
-def needs_write(login: str) -> str:
-    return f"@{login} has no write permission on this repository, so this was not done. Somebody with it can ask."
-
-
-def usage(trigger: str) -> str:
-    return f"Not understood. The command is one whole line: `{trigger}`, `{trigger} <sha>` or `{trigger} cancel`."
-
-
-FORK = (
-    "The head comes from a fork, and its code would run on the daemon's machine. "
-    "Push the branch to this repository to have it merged here."
-)
-
-
-def conflict(paths: Sequence[str], base: str) -> str:
-    names = ", ".join(f"`{inert(p)}`" for p in paths[:20])
-    return f"It conflicts with the base {short(base)} in {names}. Merge the base into the branch first."
-
-
-def checks_failed(names: Sequence[str]) -> str:
-    return "These checks are not green: " + ", ".join(f"`{inert(n)}`" for n in names) + ". Mend them first."
-
-
-def merge_unclear(times: int) -> str:
-    return f"GitHub gave no usable answer to the merge call {times} times, and the PR is still open."
-
-
-def checks_late(names: Sequence[str], seconds: float) -> str:
-    what = ", ".join(f"`{inert(n)}`" for n in names) or "any check (there are workflow files at the head)"
-    return f"Waited {seconds:g} s (`CI_TIMEOUT`) for {what}. See why they do not report."
-
-
-def base_kept_moving(times: int) -> str:
-    return f"The base moved each time the merge was built and tested, {times} times in a row. Wait for a quieter time."
-
-
-def files_modified(paths: Sequence[str]) -> str:
-    names = ", ".join(f"`{inert(p)}`" for p in paths[:20])
-    return f"The commands passed but modified tracked files: {names}. Commit what they produce first."
-
-
-def github_refuses(sentence: str) -> str:
-    return f"GitHub refuses the merge: {inert(sentence)}"
+CHECKING = "checking"
+BLOCKED = "waiting for GitHub, which still calls this pull request blocked"
+QUEUED = "in the merge queue of GitHub"
 
 
 def gave_up(reason: str) -> str:

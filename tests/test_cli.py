@@ -132,7 +132,7 @@ def test_the_version_is_told(tmp_path: Path) -> None:
         (["demo", "--agent", "parrot"], {}),
         (["run", "--once"], {"GITHUB_REPO": "octo"}),
         (["status"], {"MAX_TURNS": "many"}),
-        (["doctor", "--no-probe"], {"MAX_TURNS": "many"}),
+        (["doctor", "--no-probe"], {"MAX_TURNS": "many", "GITHUB_API_URL": "http://127.0.0.1:9"}),
     ],
 )
 def test_bad_usage_and_bad_settings_exit_with_2_and_touch_nothing(
@@ -172,6 +172,7 @@ def test_status_shows_the_items_as_text_and_as_json(tmp_path: Path) -> None:
     assert done.exit_code == 0
     assert done.stdout.startswith("needs you (1)\n  #42  implement")
     document = json.loads(call("status", "--json").stdout)
+    assert [item["outcome"] for item in document["items"]] == [None, "needs a person: No change was made."]
     assert document["counts"] == {"needs_you": 1, "running": 0, "waiting": 0, "done": 1}
 
 
@@ -215,8 +216,8 @@ def test_an_unknown_item_lists_the_candidates(tmp_path: Path, command: str) -> N
 def test_logs_shows_the_newest_run_for_a_person_or_raw(tmp_path: Path) -> None:
     old, new = tmp_path / "old.jsonl", tmp_path / "new.jsonl"
     stream(old, [{"type": "result", "result": "old"}])
-    stream(new, STREAM)
-    remember(tmp_path, job(42, log=str(old)), job(42, Kind.REVIEW, log=str(new), updated_at=9.0))
+    stream(new, [*STREAM[:-1], {**STREAM[-1], "result": "I fix it.\nNow."}])
+    remember(tmp_path, job(42, log=str(old)), job(42, Kind.REVIEW, log=str(new), run_id="r-1", updated_at=9.0))
     done = call("logs", "42")
     assert done.exit_code == 0
     assert done.stdout == (
@@ -224,9 +225,29 @@ def test_logs_shows_the_newest_run_for_a_person_or_raw(tmp_path: Path) -> None:
         "I fix it.\nNow.\n"
         "> Bash: ls\n"
         "  < a (and 1 more lines)\n"
-        "== done: 3 turns, 4 s, $0.50\nOK\n"
+        "== done: 3 turns, 4 s, $0.50\n"
     )
-    assert call("logs", "42", "--raw").stdout == new.read_text()
+    assert done.stderr == f"octo/demo#42 review, attempt 1, run r-1: {new}\n"
+    raw = call("logs", "42", "--raw")
+    assert (raw.stdout, raw.stderr) == (new.read_text(), "")
+
+
+@pytest.mark.parametrize("follow", [[], ["-f"]])
+def test_logs_of_a_run_that_wrote_nothing_says_so(tmp_path: Path, follow: list[str]) -> None:
+    file = tmp_path / "run.log"
+    file.touch()
+    remember(tmp_path, job(42, log=str(file)))
+    done = call("logs", "42", *follow)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert done.stderr.splitlines() == [f"octo/demo#42 implement, attempt 1: {file}", "This run wrote nothing."]
+    raw = call("logs", "42", "--raw")
+    assert (raw.stdout, raw.stderr) == ("", "")
+
+
+def test_logs_of_a_running_agent_that_is_silent_so_far_says_so(tmp_path: Path, running: State) -> None:
+    (tmp_path / "run.log").touch()
+    running.put(job(42, status=Status.RUNNING, run_id="r-1", log=str(tmp_path / "run.log")))
+    assert call("logs", "42").stderr.splitlines()[1] == "This run has written nothing yet."
 
 
 def test_logs_of_a_run_that_is_gone_or_never_was_exits_with_3(tmp_path: Path) -> None:

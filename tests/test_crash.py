@@ -82,10 +82,11 @@ IMPLEMENT = Part(
     settings={},
     begins=lambda child: child.labelled(),
     changes=(
+        "POST issues/1/comments",
         "POST issues/1/reactions",
         "POST issues/1/labels",
         "DELETE issues/1/labels/ready",
-        "POST issues/1/comments",
+        "PATCH issues/comments/*",
         "PATCH issues/comments/*",
         "PATCH issues/comments/*",
         PUSH,

@@ -108,7 +108,7 @@ def test_a_word_on_a_late_page_is_found_after_a_long_sleep(house: House) -> None
     for number in range(9):
         house.clock.advance(60)
         house.alice.comments(pull, f"Chat {number}")
-    house.clock.advance(86_400)
+    house.clock.advance(80_000)
     house.quiet()
     assert pull.merged
     house.expect("PUT pulls/1/merge", "POST issues/*", "PATCH issues/*", "DELETE git/refs/heads/topic")
@@ -215,6 +215,17 @@ def test_what_a_person_takes_back_is_confirmed_by_the_issue_itself(house: House,
     house.alice.closes(closed)
     house.alice.unlabels(unlabelled, IN_PROGRESS)
     assert polls.look(1, 2, 3, 99).withdrawn == {2, 3, 99}
+
+
+def test_an_issue_that_was_transferred_is_withdrawn(house: House, polls: Polls) -> None:
+    issue = ready(house)
+    house.robot.labels(issue, IN_PROGRESS)
+    assert polls.look(1).withdrawn == frozenset()
+    elsewhere = {"message": "Moved Permanently", "url": f"{house.github.url}/repositories/5/issues/1"}
+    house.github.faults.add(Fault("GET issues/1", status(301, elsewhere, {"Location": elsewhere["url"]}), times=5))
+    house.alice.unlabels(issue, IN_PROGRESS)
+    assert polls.look(1).withdrawn == {1}
+    assert house.github.journal.count("GET /repositories/5/*") == 0
 
 
 def test_our_own_label_that_does_not_show_yet_is_no_withdrawal(house: House, polls: Polls) -> None:

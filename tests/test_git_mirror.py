@@ -14,7 +14,7 @@ import pytest
 from orchestrator.errors import Missing, Refused, Retry
 from orchestrator.git.access import Access
 from orchestrator.git.hunks import postable
-from orchestrator.git.mirror import STALE_LOCK, Mirror, Pushed, tracking
+from orchestrator.git.mirror import Mirror, Pushed, tracking
 from tests.gitremote import BOT, Remote, mirror_of, run_git
 
 MAIN = "refs/heads/main"
@@ -310,16 +310,41 @@ def test_a_name_with_quotes_and_newlines_survives_in_the_config(remote: Remote, 
     assert run_git("config", "user.name", cwd=mirror.path) == 'A "b" \\ ; # c[x]'
 
 
-def test_a_fresh_lock_of_git_is_waited_for_and_a_stale_one_goes(remote: Remote, mirror: Mirror) -> None:
-    """M13: git's lock files of a killed process block every later command."""
+@pytest.mark.parametrize("told_by", ["folder", "environment"])
+def test_M13_a_lock_of_git_stays_while_a_git_lives_there_and_goes_with_it(
+    remote: Remote, mirror: Mirror, told_by: str
+) -> None:
     sha = str(mirror.sha(HERE))
     lock = mirror.path / "refs" / "remotes" / "origin" / "b.lock"
     lock.touch()
-    with pytest.raises(Retry, match=r"b\.lock"):
+    inside = told_by == "folder"
+    environ = {"PATH": os.environ["PATH"], **({} if inside else {"GIT_DIR": str(mirror.path)})}
+    words = ["git", "cat-file", "--batch"]  # until its input ends
+    where = mirror.path if inside else Path("/")
+    at_work = subprocess.Popen(words, cwd=where, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with at_work, pytest.raises(Retry, match=rf"Process {at_work.pid} is at work .* b\.lock"):
         mirror.push(sha, "b", None)
-    os.utime(lock, (1, lock.stat().st_mtime - STALE_LOCK - 1))
     assert mirror.push(sha, "b", None) is Pushed.DONE
     assert not lock.exists()
+
+
+def test_M13_a_lock_stays_while_any_program_has_it_open(remote: Remote, mirror: Mirror) -> None:
+    sha = str(mirror.sha(HERE))
+    lock = mirror.path / "refs" / "remotes" / "origin" / "b.lock"
+    with lock.open("w"), pytest.raises(Retry, match=rf"Process {os.getpid()} is at work"):
+        mirror.push(sha, "b", None)
+    assert mirror.push(sha, "b", None) is Pushed.DONE
+
+
+@pytest.mark.parametrize("name", ["packed-refs.lock", "config.lock", "HEAD.lock", "shallow.lock"])
+def test_M13_locks_that_a_killed_process_left_block_nothing(remote: Remote, mirror: Mirror, name: str) -> None:
+    new = remote.commit({"b.txt": b"b\n"})
+    (mirror.path / name).touch()
+    (mirror.path / "refs/remotes/origin/main.lock").touch()
+    again = Mirror(mirror.path, mirror.access, mirror.identity)
+    again.ensure()
+    again.fetch(MAIN, "refs/heads/never")
+    assert again.sha(HERE) == new
 
 
 def _is_free(lock: Path) -> bool:

@@ -34,15 +34,15 @@ def test_a_command_that_was_answered_stays_dead_when_its_page_is_shown_days_late
     house.expect(*STOPPED)
 
 
-def test_M1_a_push_over_a_weekend_without_the_daemon_is_not_what_was_asked_for(house: House) -> None:
+def test_M1_a_push_over_a_night_without_the_daemon_is_not_what_was_asked_for(house: House) -> None:
     pull = green(house)
     house.quiet()
     house.stop()
     house.alice.comments(pull, "/merge")
-    house.clock.advance(DAY)
+    house.clock.advance(DAY / 4)
     house.mallory.pushes(house.repo, "topic", {"evil.txt": "boo\n"})
     house.ci.passes(pull, "build")
-    house.clock.advance(2 * DAY)
+    house.clock.advance(DAY / 2)
     house.quiet()
     assert "arrived after your comment" in refusal(house, pull)
     house.expect("POST issues/comments/*/reactions", "POST issues/*/comments")

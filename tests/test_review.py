@@ -264,6 +264,15 @@ def test_an_agent_that_fails_or_talks_nonsense_is_a_comment_and_never_a_review(
     expect_look(house, pull)
 
 
+def test_a_failed_review_needs_nobody_any_more_once_the_pull_request_is_closed(make_house: MakeHouse) -> None:
+    house = make_house(review_prs="all", claude_command=stub("--review", "is-error", "success"))
+    pull = opens(house)
+    house.until(lambda: any(j.status is Status.PARKED for j in house.jobs))
+    house.alice.closes(pull)
+    house.until(lambda: house.job("review", 1).status is Status.DONE)
+    expect_look(house, pull)
+
+
 def test_a_failed_review_is_made_when_somebody_asks_for_it_again(
     make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

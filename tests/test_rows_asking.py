@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+from urllib.request import Request, urlopen
+
 import pytest
 
 from orchestrator.twin import Fault, status
+from orchestrator.twin.say import Person
 from tests.house import House
 from tests.merging import (
     LANDED,
@@ -137,6 +142,81 @@ def test_C8_who_may_not_write_is_told_so_once_for_each_pull_request(house: House
     assert "@carol" in said[1]
     assert not pull.merged
     house.github.journal.claim(SAID, times=2)
+
+
+ALICES = "GET collaborators/alice/permission"
+
+
+def test_C9_a_member_whom_github_calls_a_contributor_may_merge(house: House) -> None:
+    pull = green(house)
+    house.alice.comments(pull, "/merge")
+    house.quiet()
+    [listed, *_] = house.github.journal.find(f"GET issues/{pull.number}/comments")
+    assert [comment["author_association"] for comment in listed.answer] == ["CONTRIBUTOR"]
+    announced(house, pull)
+    house.expect(*LANDED)
+
+
+def permission_of_alice(house: House) -> dict[str, Any]:
+    """GitHub's present answer."""
+    at = f"{house.github.url}/repos/acme/app/collaborators/alice/permission"
+    with urlopen(Request(at, headers={"Authorization": f"Bearer {house.token}"})) as answer:
+        return dict(json.load(answer))
+
+
+@pytest.mark.parametrize(
+    ("word", "role", "may"),
+    [("write", "deployer", True), ("read", "admin", False), ("maintain", "maintain", False), ("owner", "write", False)],
+)
+def test_C10_the_four_words_of_the_permission_decide_and_not_the_role(
+    house: House, word: str, role: str, may: bool
+) -> None:
+    pull = green(house)
+    shown = {**permission_of_alice(house), "permission": word, "role_name": role}
+    house.github.faults.add(Fault(ALICES, status(200, shown), times=99))
+    house.alice.comments(pull, "/merge")
+    house.quiet()
+    if may:
+        announced(house, pull)
+    else:
+        assert "@alice has no write permission" in refusal(house, pull)
+    house.expect(*(LANDED if may else (SAID,)))
+
+
+def renames(house: House, person: Person, login: str) -> None:
+    """The account has another login from now on; the old one is free."""
+    with house.github.world.lock:
+        users = house.github.world.users
+        users[login] = users.pop(person.login)
+        person.thing.login = login
+
+
+def test_C13_somebody_who_was_renamed_before_the_lookup_is_refused(house: House) -> None:
+    pull = green(house)
+    house.alice.comments(pull, "/merge")
+    house.github.before(ALICES, lambda: renames(house, house.alice, "alicia"))
+    house.quiet()
+    assert [e.status for e in house.github.journal.find(ALICES)] == [404]
+    assert "@alice has no write permission" in refusal(house, pull)
+    house.expect(SAID)
+
+
+@pytest.mark.parametrize(("nth", "changes"), [(1, (SAID,)), (3, STOPPED)], ids=["when it is heard", "before the call"])
+def test_C13_a_login_that_somebody_else_took_over_does_not_merge(
+    house: House, nth: int, changes: tuple[str, ...]
+) -> None:
+    pull = green(house)
+
+    def swap() -> None:
+        renames(house, house.alice, "alicia")
+        house.github.user("alice", house.repo, permission="admin")
+
+    house.alice.comments(pull, "/merge")
+    house.github.before(ALICES, swap, nth=nth)
+    house.quiet()
+    assert house.github.journal.find(ALICES)[-1].answer["permission"] == "admin"
+    assert "@alice has no write permission" in refusal(house, pull)
+    house.expect(*changes)
 
 
 def test_C14_bots_are_not_heard(house: House) -> None:

@@ -35,7 +35,8 @@ def test_K1_no_checks_yet_is_not_checks_passed(house: House) -> None:
 
 def test_K1_where_workflows_exist_they_are_waited_for_beyond_the_settling_time(make_house: MakeHouse) -> None:
     house = make_house(ci_settle=60, ci_timeout=1800)
-    pull = opens(house, files={WORKFLOW: "on: push\n", "a.txt": "a\n"})
+    house.alice.pushes(house.repo, "main", {WORKFLOW: "on: push\n"})
+    pull = opens(house)
     asked = ask(house, pull)
     house.until(lambda: house.clock.now() >= asked + 240)
     assert not pull.merged
@@ -47,7 +48,8 @@ def test_K1_where_workflows_exist_they_are_waited_for_beyond_the_settling_time(m
 
 def test_K1_workflows_that_never_report_end_the_attempt(make_house: MakeHouse) -> None:
     house = make_house(ci_timeout=900)
-    pull = opens(house, files={WORKFLOW: "on: push\n"})
+    house.alice.pushes(house.repo, "main", {WORKFLOW: "on: push\n"})
+    pull = opens(house)
     ask(house, pull)
     house.quiet()
     said = refusal(house, pull)

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.twin import Fault, status
 from orchestrator.twin.faults import Kind, apply_then, apply_then_reset, reset
+from tests.conftest import MakeHouse
 from tests.house import House
 from tests.merging import (
     CALLED,
@@ -106,10 +107,10 @@ def test_L4_a_base_that_is_modified_every_time_ends_the_attempt(house: House) ->
     [
         (405, "Changes must be made through the merge queue"),
         (405, 'Required status check "deploy" is expected.'),
-        (403, "Resource not accessible by personal access token"),
-        (422, "Validation Failed"),
+        (405, "Merge commits are not allowed on this repository."),
+        (405, "Something that GitHub invents tomorrow"),
     ],
-    ids=["queue", "check", "rights", "validation"],
+    ids=["queue", "check", "method", "unknown"],
 )
 def test_L5_a_definite_no_is_final_and_githubs_own_sentence_is_shown(house: House, code: int, sentence: str) -> None:
     pull = green(house)
@@ -122,12 +123,60 @@ def test_L5_a_definite_no_is_final_and_githubs_own_sentence_is_shown(house: Hous
     house.expect(*STOPPED)
 
 
-def test_L5_a_review_that_the_branch_demands_is_githubs_to_refuse(house: House) -> None:
-    house.github.requires(house.repo, "main", reviews=1)
+def test_L6_a_head_that_was_modified_is_answered_with_both_commits(house: House) -> None:
     pull = green(house)
+    old = pull.head_sha
+    house.github.before(CALLED, lambda: house.alice.force_pushes(house.repo, "topic", {"other.txt": "other\n"}))
     ask(house, pull)
-    assert "At least 1 approving review is required" in refusal(house, pull)
+    said = refusal(house, pull)
+    assert f"The head moved from `{short(old)}` to `{short(pull.head_sha)}`" in said
     house.github.journal.claim(CALLED, times=1)
+    house.expect(*STOPPED)
+
+
+def test_L6_a_head_that_went_away_and_came_back_is_still_the_one_that_was_asked_for(house: House) -> None:
+    pull = green(house)
+    house.github.faults.add(Fault(CALLED, no(409, "Head branch was modified. Review and try the merge again.")))
+    ask(house, pull)
+    announced(house, pull)
+    house.github.journal.claim(CALLED, times=2)
+    house.expect(*LANDED)
+
+
+def test_L7_an_account_that_may_not_merge_is_told_what_to_change(house: House) -> None:
+    pull = green(house)
+    house.github.faults.add(Fault(CALLED, no(403, "Resource not accessible by personal access token"), times=9))
+    ask(house, pull)
+    said = refusal(house, pull)
+    assert "does not let this daemon's account merge: Resource not accessible by personal access token" in said
+    assert "Give it the right" in said
+    house.github.journal.claim(CALLED, times=1)
+    house.expect(*STOPPED)
+
+
+def lands_at_the_third_call(house: House, code: int, sentence: str) -> None:
+    pull = green(house)
+    house.github.faults.add(Fault(CALLED, no(code, sentence), times=2))
+    ask(house, pull)
+    announced(house, pull)
+    house.github.journal.claim(CALLED, times=3)
+    house.expect(*LANDED)
+
+
+def test_L8_a_conflict_that_passes_by_itself_is_asked_again(house: House) -> None:
+    lands_at_the_third_call(house, 409, "Not authorized to push to this branch")
+
+
+def test_L9_a_validation_that_passes_by_itself_is_read_again_and_then_asked_again(house: House) -> None:
+    lands_at_the_third_call(house, 422, "Validation Failed")
+
+
+def test_L9_validation_that_never_passes_is_said_after_three_calls(house: House) -> None:
+    pull = green(house)
+    house.github.faults.add(Fault(CALLED, no(422, "Validation Failed"), times=99))
+    ask(house, pull)
+    assert "GitHub refuses the merge: Validation Failed" in refusal(house, pull)
+    house.github.journal.claim(CALLED, times=3)
     house.expect(*STOPPED)
 
 
@@ -263,6 +312,51 @@ def test_L18_without_squash_there_is_no_other_way(house: House) -> None:
     ask(house, pull)
     assert "Squash merges are not allowed on this repository." in refusal(house, pull)
     house.github.journal.claim(CALLED, times=1)
+    house.expect(*STOPPED)
+
+
+@pytest.mark.parametrize("method", ["merge", "rebase"])
+def test_L18_the_chosen_method_is_the_only_one(make_house: MakeHouse, method: str) -> None:
+    house = make_house(merge_method=method)
+    pull = green(house)
+    house.alice.pushes(house.repo, "topic", {"second.txt": "second\n"}, "Second step")
+    house.bob.pushes(house.repo, "main", {"main.txt": "main\n"}, "Meanwhile")
+    house.clock.advance(5)
+    house.ci.passes(pull, "build")
+    ask(house, pull)
+    said = announced(house, pull)
+    assert said.startswith(f"**Merged** `{short(pull.head_sha)}`")
+    subjects = ["Second step", "Work on topic", "Meanwhile", "First commit"]
+    found = house.repo.log("main")
+    assert found[-2:] == subjects[-2:] if method == "rebase" else "Merge pull request" in found[0]
+    assert sorted(s for s in found if not s.startswith("Merge ")) == sorted(subjects)
+    called = next(e for e in house.github.journal.exchanges if e.method == "PUT")
+    assert called.body == {"sha": pull.head_sha, "merge_method": method}
+    house.expect(*LANDED)
+
+
+def test_L19_a_rebased_series_on_another_base_than_the_tested_one_is_said(make_house: MakeHouse) -> None:
+    house = make_house(merge_method="rebase")
+    pull = green(house)
+    house.alice.pushes(house.repo, "topic", {"second.txt": "second\n"}, "Second step")
+    house.clock.advance(5)
+    house.ci.passes(pull, "build")
+    house.github.before(CALLED, lambda: house.bob.pushes(house.repo, "main", {"late.txt": "late\n"}, "Sneak in"))
+    ask(house, pull)
+    said = announced(house, pull)
+    assert said.startswith("**Merged, but not what was tested**")
+    assert "- Sneak in" in said
+    assert "Second step" not in said
+    house.expect(*LANDED)
+
+
+def test_L20_a_merge_that_would_change_nothing_is_refused_before_the_call(house: House) -> None:
+    pull = green(house, files={"same.txt": "same\n"})
+    house.bob.pushes(house.repo, "main", {"same.txt": "same\n"}, "The same, by another way")
+    ask(house, pull)
+    said = refusal(house, pull)
+    assert "would change nothing" in said
+    assert short(pull.head_sha) in said
     house.expect(*STOPPED)
 
 

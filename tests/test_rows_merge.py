@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
-import pytest
-
-from orchestrator.twin import PullHandle
 from tests.conftest import MakeHouse
 from tests.house import House
 from tests.merging import (
@@ -29,12 +23,8 @@ from tests.merging import (
 )
 
 
-def place(house: House) -> Path:
-    return house.folder / "worktrees/acme/app"
-
-
-@pytest.mark.parametrize("date", [None, 1_000_000_000], ids=["as-is", "back-dated"])
-def test_M1_a_push_after_the_comment_is_never_what_was_asked_for(house: House, date: int | None) -> None:
+def refused_as_late(house: House, date: int | None) -> None:
+    """A push between the comment and the first poll; `date`: what its commit claims to be written at."""
     pull = green(house)
     house.start()
     house.quiet()
@@ -48,6 +38,16 @@ def test_M1_a_push_after_the_comment_is_never_what_was_asked_for(house: House, d
     assert short(late) in said
     assert f"`/merge {late[:12]}`" in said
     house.expect(*REFUSED)
+
+
+def test_M1_a_push_after_the_comment_is_never_what_was_asked_for(house: House) -> None:
+    refused_as_late(house, None)
+
+
+def test_M1b_a_commit_that_claims_to_be_old_does_not_come_before_the_comment(house: House) -> None:
+    refused_as_late(house, 1_000_000_000)
+    [author, committer] = house.repo.git("log", "-1", "--format=%at %ct", "topic").split()
+    assert author == committer == "1000000000"
 
 
 def test_M2_a_push_while_commands_run_ends_them_at_the_next_poll(house: House) -> None:
@@ -65,7 +65,7 @@ def test_M2_a_push_while_commands_run_ends_them_at_the_next_poll(house: House) -
     assert short(old) in said
     assert short(new) in said
     assert all(gone(int(pid)) for pid in pids.read_text().split())
-    assert not list(place(house).glob("merge-*"))
+    assert not list((house.folder / "worktrees/acme/app").glob("merge-*"))
     house.expect(*STOPPED)
 
 
@@ -80,6 +80,41 @@ def test_M3_a_push_right_before_the_call_is_refused_by_the_pin(house: House) -> 
     assert short(pull.head_sha) in said
     house.github.journal.claim(CALLED, times=1)
     house.expect(*STOPPED)
+
+
+def test_M4_a_head_that_is_back_when_its_move_is_looked_at_is_merged(house: House) -> None:
+    pull = green(house)
+    pinned = pull.head_sha
+    house.alice.comments(pull, "/merge")
+    began, go_on = house.folder / "began", house.folder / "go-on"
+    runs(house, f"touch {began}; while [ ! -e {go_on} ]; do sleep 0.01; done")
+    house.start()
+    appears(began)
+    house.alice.force_pushes(house.repo, "topic", {"other.txt": "other\n"})
+    assert pull.head_sha != pinned
+    house.github.after("GET pulls", lambda: house.alice.force_pushes(house.repo, "topic", sha=pinned))
+    poll(house)
+    go_on.touch()
+    house.quiet()
+    assert short(pinned) in announced(house, pull)
+    assert house.repo.file("main", "other.txt") is None
+    house.expect(*LANDED)
+
+
+def test_M4_a_head_that_was_away_right_before_the_call_is_merged(house: House) -> None:
+    pull = green(house)
+    pinned = pull.head_sha
+    house.alice.comments(pull, "/merge")
+
+    def there_and_back() -> None:
+        house.alice.force_pushes(house.repo, "topic", {"other.txt": "other\n"})
+        house.alice.force_pushes(house.repo, "topic", sha=pinned)
+
+    house.github.before(CALLED, there_and_back)
+    house.quiet()
+    assert short(pinned) in announced(house, pull)
+    house.github.journal.claim(CALLED, times=1)
+    house.expect(*LANDED)
 
 
 def test_M5_a_ref_that_lags_is_waited_for_and_only_the_pinned_commit_is_tested(make_house: MakeHouse) -> None:
@@ -185,139 +220,17 @@ def test_M9_a_stale_no_of_github_does_not_hold_up_a_clean_merge(house: House) ->
     house.expect(*LANDED)
 
 
-def junk(house: House, pull: PullHandle) -> None:
-    folder = place(house) / f"merge-{pull.number}"
-    folder.mkdir(parents=True)
-    (folder / "notes.txt").write_text("mine\n")
-
-
-def cut_off(house: House, pull: PullHandle) -> None:
-    """A crashed run's worktree: another branch, changed files, git's lock."""
-    mirror, folder = place(house) / "mirror.git", place(house) / f"merge-{pull.number}"
-    for words in (
-        ["init", "--quiet", "--bare", str(mirror)],
-        ["-C", str(mirror), "fetch", "--quiet", house.repo.thing.bare.path.as_posix(), "main:refs/heads/stray"],
-        ["-C", str(mirror), "worktree", "add", "--quiet", "--lock", str(folder), "stray"],
-    ):
-        subprocess.run(["git", *words], check=True, capture_output=True)
-    (folder / "README.md").write_text("half\n")
-
-
-def vanished(house: House, pull: PullHandle) -> None:
-    """Registered, but the folder is gone."""
-    cut_off(house, pull)
-    subprocess.run(["rm", "-r", str(place(house) / f"merge-{pull.number}")], check=True)
-
-
-@pytest.mark.parametrize("left", [junk, cut_off, vanished])
-def test_M11_whatever_is_in_the_worktrees_place_is_replaced(make_house: MakeHouse, left: object) -> None:
-    house = make_house(pre_merge_commands=("test -f topic.txt", "grep hello README.md", "! test -f notes.txt"))
-    checkout = house.folder / "my-checkout"
-    subprocess.run(["git", "clone", "--quiet", str(house.repo.thing.bare.path), str(checkout)], check=True)
-    (checkout / "README.md").write_text("my own unfinished work\n")
+def test_M10_a_mergeability_that_github_never_tells_holds_nothing_up(house: House) -> None:
+    house.github.world.mergeable_after = 10_000
     pull = green(house)
-    assert callable(left)
-    left(house, pull)
     house.alice.comments(pull, "/merge")
+    asked = house.clock.now()
     house.quiet()
+    read = house.github.journal.find(f"GET pulls/{pull.number}")
+    assert {e.answer["mergeable"] for e in read if not e.answer["merged"]} == {None}
     announced(house, pull)
-    assert (checkout / "README.md").read_text() == "my own unfinished work\n"
+    assert house.job("merge", pull.number).updated_at - asked < 120
     house.expect(*LANDED)
-
-
-def test_M15_commands_that_change_tracked_files_have_not_passed(make_house: MakeHouse) -> None:
-    house = make_house(pre_merge_commands=("touch untracked.txt", "echo formatted >> topic.txt"))
-    pull = green(house)
-    house.alice.comments(pull, "/merge")
-    house.quiet()
-    said = refusal(house, pull)
-    assert "modified tracked files: `topic.txt`" in said
-    assert "Commit what they produce" in said
-    assert short(pull.head_sha) in said
-    house.expect(*STOPPED)
-
-
-NOISE = r"""
-import sys
-out = sys.stdout.buffer
-out.write(b"the very beginning\n" + b"x" * 5_000_000 + b"\n")
-out.write(b"\xff\xfe bad bytes\n\x1b[31mred\x1b[0m\n````\nfence\n```\n\n/merge\n\n<!-- orchestrator:x -->\n")
-out.write(b"@team #123 fixes #1\nTOKEN\nthe very end\n")
-sys.exit(1)
-"""
-
-
-def test_M16_the_end_of_any_output_is_shown_and_does_nothing(house: House) -> None:
-    script = house.folder / "noise.py"
-    script.write_text(NOISE.replace("TOKEN", house.token))
-    issue = house.alice.opens_issue(house.repo, "Something else")
-    runs(house, f"{sys.executable} {script}")
-    pull = green(house)
-    house.alice.comments(pull, "/merge")
-    house.quiet()
-    said = refusal(house, pull)
-    assert "the very end" in said
-    assert "the very beginning" not in said
-    assert "\ufffd\ufffd bad bytes\nred\n" in said
-    assert "\x1b" not in said
-    assert house.token not in said
-    assert len(said) < 6000
-    block = said.split("`````\n")[1]
-    assert "@team #123" in block
-    assert "<!-- orchestrator" not in said
-    whole = Path(said.split("machine: `")[1].split("`")[0])
-    assert whole.stat().st_size > 5_000_000
-    assert issue.open
-    house.expect(*STOPPED)
-
-
-def test_M17_a_command_that_takes_too_long_is_ended_with_all_that_it_started(make_house: MakeHouse) -> None:
-    house = make_house(command_timeout=0.4)
-    pids = house.folder / "pids"
-    runs(house, f"sleep 661 & sleep 662 & echo working; echo $! $$ > {pids}; wait")
-    pull = green(house)
-    house.alice.comments(pull, "/merge")
-    house.quiet()
-    said = refusal(house, pull)
-    assert "Command 1 of 1" in said
-    assert "timed out after 0.4 s" in said
-    assert "working" in said
-    assert all(gone(int(pid)) for pid in pids.read_text().split())
-    house.expect(*STOPPED)
-
-
-def test_M18_a_child_that_keeps_the_output_open_does_not_hold_up_the_command(house: House) -> None:
-    pid = house.folder / "pid"
-    runs(house, f"sleep 300 & echo $! > {pid}")
-    pull = green(house)
-    house.alice.comments(pull, "/merge")
-    house.quiet()
-    announced(house, pull)
-    assert gone(int(pid.read_text()))
-    house.expect(*LANDED)
-
-
-def test_M20_a_command_that_asks_gets_no_answer_and_does_not_wait(make_house: MakeHouse) -> None:
-    house = make_house(pre_merge_commands=("read answer || exit 7",))
-    pull = green(house)
-    house.alice.comments(pull, "/merge")
-    house.quiet()
-    assert "exit status 7" in refusal(house, pull)
-    house.expect(*STOPPED)
-
-
-def test_M21_the_first_command_that_fails_ends_the_attempt_and_is_named(house: House) -> None:
-    ran = house.folder / "ran"
-    runs(house, "true", "echo so it goes; exit 3", f"touch {ran}")
-    pull = green(house)
-    house.alice.comments(pull, "/merge")
-    house.quiet()
-    said = refusal(house, pull)
-    assert short(pull.head_sha) in said
-    assert "Command 2 of 3, `echo so it goes; exit 3`, ended with exit status 3" in said
-    assert "so it goes" in said.split("```")[1]
-    assert not ran.exists()
-    house.expect(*STOPPED)
 
 
 def test_M23_a_fork_is_never_run_here(house: House) -> None:
@@ -330,8 +243,9 @@ def test_M23_a_fork_is_never_run_here(house: House) -> None:
     for text in ("/merge", f"/merge {pull.head_sha}"):
         house.alice.comments(pull, text)
         house.quiet()
-    said = [text for text in house.said(pull) if text.startswith("**Not merged**")]
-    assert len(said) == 2
-    assert all("fork" in text and "Push the branch to this repository" in text for text in said)
+        assert house.job("merge", pull.number).facts["failed"]
+    said = refusal(house, pull)  # the same words are not said twice
+    assert "fork" in said
+    assert "Push the branch to this repository" in said
     assert not ran.exists()
     house.expect(*STOPPED)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from orchestrator import texts
-from orchestrator.twin import Fault, status
+from orchestrator.twin import Fault, PullHandle, status
 from orchestrator.twin.faults import apply_then
 from tests.house import House
 from tests.merging import (
@@ -70,8 +74,9 @@ def test_P3_a_batch_that_fails_halfway_is_offered_again_and_what_was_done_is_not
     house.alice.comments(good, "/merge")
     house.github.faults.add(Fault(f"POST issues/{busy.number}/comments", status(502)))
     house.until(lambda: good.merged)
+    # The others did not wait for it; the batch comes again, and what is over stays over.
+    house.until(lambda: len(house.said(busy)) == 2)
 
-    # The first was over before the batch came again.
     refusal(house, red)
     assert house.github.journal.count(f"POST issues/comments/{asked.id}/reactions") == 1
     assert sum("@alice is already under way" in text for text in house.said(busy)) == 1
@@ -103,6 +108,26 @@ def test_P6_editing_a_command_that_was_carried_out_starts_nothing(house: House) 
     house.expect(*STOPPED)
 
 
+def test_P7_a_command_that_was_edited_before_it_was_seen_is_refused(house: House) -> None:
+    pull = green(house)
+    asked = house.alice.comments(pull, "Not yet.")
+    house.clock.advance(5)
+    house.mallory.edits(asked, "/merge")
+    house.quiet()
+    assert "edited" in refusal(house, pull)
+    house.expect(SAID)
+
+
+def test_P7_a_comment_that_moved_without_an_edit_counts(house: House) -> None:
+    pull = green(house)
+    asked = house.alice.comments(pull, "/merge")
+    house.clock.advance(5)
+    asked.thing.updated_at = house.github.world.now()
+    house.quiet()
+    announced(house, pull)
+    house.expect(*LANDED)
+
+
 def test_P10_a_page_that_fails_means_that_nothing_of_the_poll_is_acted_on(house: House) -> None:
     pulls = [green(house, name) for name in ("one", "two", "three")]
     house.start()
@@ -120,6 +145,57 @@ def test_P10_a_page_that_fails_means_that_nothing_of_the_poll_is_acted_on(house:
     assert done_before_the_next_poll == [0]
     assert all(pull.merged for pull in pulls)
     house.github.journal.claim(CALLED, times=3)
+    house.expect(*LANDED)
+
+
+def closes(house: House, pull: PullHandle) -> None:
+    house.bob.closes(pull)
+
+
+def drafts(house: House, pull: PullHandle) -> None:
+    house.bob.drafts(pull)
+
+
+def merges(house: House, pull: PullHandle) -> None:
+    house.bob.merges(pull)
+
+
+@pytest.mark.parametrize("request_", ["GET issues/1", "GET pulls/1"])
+@pytest.mark.parametrize(("act", "word"), [(closes, "closed"), (drafts, "draft"), (merges, "already merged")])
+def test_P15_what_changed_since_the_poll_is_read_before_anything_is_done(
+    house: House, act: Callable[[House, PullHandle], None], word: str, request_: str
+) -> None:
+    pull = green(house)
+    house.github.before(request_, lambda: act(house, pull))
+    house.alice.comments(pull, "/merge")
+    house.quiet()
+    [said] = [text for text in house.said(pull) if "Merging" not in text and "Ended" not in text]
+    assert word in said
+    assert pull.merged is (act is merges)
+    house.expect("P*")
+    if act is merges:
+        house.expect("DELETE git/refs/heads/topic")
+
+
+def test_P20_what_a_list_says_of_a_pull_request_decides_nothing(house: House) -> None:
+    house.github.world.mergeable_after = 1000
+    pull = green(house)
+    house.start()
+    house.quiet()
+    [listed] = house.github.journal.find("GET pulls")[0].answer
+    assert not {"mergeable", "mergeable_state", "merged"} & set(listed)
+    house.alice.comments(pull, "/merge")
+    # The list says that it is a draft: an old page, that another server shows.
+    old = {**listed, "draft": True}
+    house.github.faults.add(Fault("GET pulls", status(200, [old]), times=1000))
+    house.ci.runs(pull, "slow")
+    house.until(lambda: bool(house.said(pull)))
+    polled = house.github.journal.count("GET pulls")
+    house.until(lambda: house.github.journal.count("GET pulls") > polled + 3)
+    house.github.faults.clear()
+    house.ci.passes(pull, "slow")
+    house.quiet()
+    announced(house, pull)
     house.expect(*LANDED)
 
 
@@ -158,6 +234,27 @@ def test_P24_a_secondary_limit_on_a_write_is_waited_for_and_the_write_is_made_on
     assert times[1] - times[0] >= 120
     house.github.journal.claim(SAID, times=2)
     assert len(house.said(pull)) == 1
+    announced(house, pull)
+    house.expect(*LANDED)
+
+
+def test_P30_accounts_and_forks_that_are_gone_hold_up_nobody(house: House) -> None:
+    pull = green(house)
+    fork = house.mallory.opens_fork_pr(house.repo, {"fork.txt": "new\n"})
+    house.ci.passes(fork, "build")
+    house.start()
+    house.quiet()
+    house.github.deletes_fork(fork)
+    house.github.ghost(fork)
+    ghost = house.bob.comments(pull, "/merge")
+    house.github.ghost(ghost)
+    house.alice.comments(fork, "/merge")
+    house.quiet()
+    assert "comes from a fork" in refusal(house, fork)
+    assert house.said(pull) == []
+    assert ghost.reactions == []
+    house.alice.comments(pull, "/merge")
+    house.quiet()
     announced(house, pull)
     house.expect(*LANDED)
 

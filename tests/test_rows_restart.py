@@ -1,19 +1,27 @@
 """The rows of the restart table: what the state file says when the daemon dies, and what the next start makes of it.
 
-R1-R4 and R16; the same deaths around every other change are in `test_crash`.
+R1-R4, R14-R17 and M24; the same deaths around every other change are in `test_crash`.
 """
 
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orchestrator.model import Job, Kind, Status
+from orchestrator.state import State
 from orchestrator.twin import PullHandle
-from tests.child import Child
+from orchestrator.twin.faults import Fault, hang
+from tests.child import LEAVES, PATIENCE, Child
+from tests.house import House
+from tests.merging import CALLED, LANDED, announced, gone, green
 
 CALL = "PUT pulls/2/merge"
 
@@ -146,6 +154,138 @@ def test_R16_a_second_daemon_is_refused_and_the_first_goes_on(child: Child) -> N
     child.until(lambda: child.is_done("implement", 3))
     assert len(child.repo.pulls) == 2
     child.stop()
+
+
+BASE_READ = "GET git/ref/heads/main"
+
+
+def test_R14_with_a_full_disk_the_call_is_not_made_and_the_old_state_stays(child: Child) -> None:
+    file = child.folder / ".orchestrator-state.json"
+    state = State.open(file)  # larger than what may be written later
+    state.put(Job("acme/app", Kind.REVIEW, 99, "1", Status.DONE, summary="x" * 200_000))
+    state.close()
+    before: list[bytes] = []
+
+    def fills_up() -> None:
+        before.append(file.read_bytes())
+        resource.prlimit(child.started[-1].pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+
+    child.github.before(BASE_READ, fills_up, nth=2)
+    child.start()
+    child.until(lambda: "job_lost" in child.log())
+    assert child.github.journal.count(CALL) == 0
+    assert (file.read_bytes(), list(child.folder.glob("*.tmp-*"))) == (before[0], [])
+    child.stop()
+    finish(child)
+    check_landed(child)
+
+
+def test_R14_once_there_is_room_again_the_job_goes_on_by_itself(house: House) -> None:
+    file, aside = house.folder / "state.json", house.folder / "aside"
+
+    def fills_up() -> None:
+        file.rename(aside)
+        file.mkdir()  # nothing can be put in its place
+
+    pull = green(house)
+    house.github.before(BASE_READ, fills_up, nth=2)
+    house.alice.comments(pull, "/merge")
+    house.until(file.is_dir)
+    assert house.github.journal.count(CALLED) == 0
+    file.rmdir()
+    aside.rename(file)
+    house.quiet()
+    announced(house, pull)
+    house.github.journal.claim(CALLED, times=1)
+    house.expect(*LANDED)
+
+
+PHASES = {
+    "POST issues/comments/*/reactions": "hear",
+    "GET commits/*/check-runs": "gate",
+    "POST *.git/git-upload-pack": "the fetch",
+    "PUT pulls/2/merge": "land",
+    "PATCH issues/1": "the issue",
+    "DELETE git/refs/heads/topic": "the branch",
+}
+
+
+def leaves(child: Child, asked: float) -> None:
+    """Out in time and in order; nothing of what it started is left, and the state is whole."""
+    assert child.started[-1].wait(PATIENCE) == 0, child.log()
+    assert time.monotonic() - asked < LEAVES
+    assert child.processes() == []
+    assert child.job("merge", 2)["status"] in ("running", "done")
+
+
+@pytest.mark.parametrize("request_", PHASES, ids=PHASES.values())
+def test_R15_a_stop_in_any_phase_is_orderly_and_the_next_start_goes_on(child: Child, request_: str) -> None:
+    asked: list[float] = []
+
+    def stop() -> None:
+        asked.append(time.monotonic())
+        child.started[-1].send_signal(signal.SIGTERM)
+
+    child.github.before(request_, stop)
+    child.start()
+    child.until(lambda: asked)
+    leaves(child, asked[0])
+    if not child.is_done("merge", 2):  # what little was left may have been done on the way out
+        finish(child)
+    check_landed(child)
+
+
+def test_R15_a_stop_while_the_call_is_not_answered_leaves_it_announced(child: Child) -> None:
+    reached: list[float] = []
+    child.github.faults.add(Fault(CALL, hang()))
+    child.github.before(CALL, lambda: reached.append(time.monotonic()))
+    child.start()
+    child.until(lambda: reached)
+    child.started[-1].send_signal(signal.SIGTERM)
+    leaves(child, time.monotonic())
+    job = child.job("merge", 2)
+    assert (job["phase"], job["effects"]["merge"], job["merge_sha"]) == ("land", None, "")
+    finish(child)
+    check_landed(child)
+
+
+def test_R17_a_crash_loop_says_everything_once(tmp_path: Path) -> None:
+    child = Child(tmp_path, pre_merge_commands='["exit 1"]')
+    pull = child.pull()
+    try:
+        child.later()
+        child.alice.comments(pull, "/merge now")
+        child.asked(pull)
+        for _ in range(3):
+            child.dies_after("POST issues/1/comments")
+            child.start_and_die()
+        assert child.command("run", CLAUDE_COMMAND="/no/such/agent").returncode == 3
+        child.start()
+        child.until(lambda: child.is_done("merge", 1))
+        child.stop()
+        assert sorted(child.said(pull)) == ["refused-*", "reply-*", "status-*"]
+        assert child.github.journal.count("POST issues/1/comments") == 3
+    finally:
+        child.close()
+
+
+def test_M24_what_a_killed_daemon_left_running_is_ended_before_the_attempt_begins_again(child: Child) -> None:
+    ran, pids, go_on = (child.folder / name for name in ("ran", "pids", "go-on"))
+    hangs = f"[ -e {go_on} ] && exit 0; setsid sleep 300 & echo $$ $! > {pids}.part; mv {pids}.part {pids}; sleep 300"
+    child.settings["pre_merge_commands"] = json.dumps([f"echo first >> {ran}", hangs])
+    child.start()
+    child.until(pids.exists)
+    child.kill()
+    left = [int(pid) for pid in pids.read_text().split()]
+    assert [gone(pid) for pid in left] == [False, False]
+    go_on.touch()
+
+    found: list[bool] = []
+    child.github.before("GET /user", lambda: found.extend(map(gone, left)))
+    finish(child)
+    assert found == [True, True]
+    assert ran.read_text().split() == ["first", "first"]
+    check_landed(child)
 
 
 def test_a_daemon_that_dies_at_every_tenth_request_gets_there_with_a_whole_state_file_each_time(child: Child) -> None:

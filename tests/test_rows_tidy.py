@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
+import pytest
+from structlog.testing import capture_logs
+
 from orchestrator.twin import Fault, status
 from tests.conftest import MakeHouse
 from tests.house import House
@@ -17,8 +22,44 @@ from tests.merging import (
     green,
     no,
     opens,
+    runs,
     short,
 )
+
+WORDS = [
+    (403, "Unable to create comment because issue is locked."),
+    (403, "User is blocked"),
+    (422, "Body is too long (maximum is 65536 characters)"),
+]
+
+
+@pytest.mark.parametrize(("code", "sentence"), WORDS, ids=["locked", "blocked", "too long"])
+def test_R5_a_merge_that_may_not_be_told_is_done_all_the_same(house: House, code: int, sentence: str) -> None:
+    pull = green(house)
+    for request in (SAID, SEEN):
+        house.github.faults.add(Fault(request, no(code, sentence), times=99))
+    with capture_logs() as told:
+        ask(house, pull)
+    assert pull.merged
+    assert "topic" not in house.repo.branches
+    assert house.said(pull) == []
+    assert house.job("merge", pull.number).reason == ""
+    assert [house.github.journal.count(request) for request in (SEEN, SAID)] == [1, 1]
+    assert any(sentence in line.get("answer", "") for line in told)
+    house.expect(SEEN, SAID, CALLED, DELETED)
+
+
+def test_R5_a_refusal_that_may_not_be_told_is_not_told_again(house: House) -> None:
+    runs(house, "exit 1")
+    pull = green(house)
+    house.github.faults.add(Fault(SAID, no(*WORDS[0]), times=99))
+    ask(house, pull)
+    house.clock.advance(86_400)
+    house.quiet()
+    assert not pull.merged
+    assert house.job("merge", pull.number).status == "done"
+    assert house.github.journal.count(SAID) == 2  # the status and the refusal
+    house.expect(SEEN, SAID)
 
 
 def test_R6_only_open_issues_of_this_repository_are_closed(house: House) -> None:
@@ -135,6 +176,28 @@ def test_R10_a_branch_that_somebody_deletes_first_is_fine(house: House) -> None:
     house.expect(*LANDED)
 
 
+@pytest.mark.parametrize(
+    ("code", "sentence", "kept"),
+    [
+        (404, "Not Found", ""),
+        (422, "Reference does not exist", ""),
+        (422, "Cannot delete this branch", "`topic` was kept: GitHub refuses to delete it"),
+        (403, "Resource not accessible by integration", "`topic` was kept: GitHub answered 403"),
+    ],
+)
+def test_R10_only_the_answer_that_it_is_not_there_counts_as_deleted(
+    house: House, code: int, sentence: str, kept: str
+) -> None:
+    pull = green(house)
+    house.github.faults.add(Fault(DELETED, no(code, sentence)))
+    ask(house, pull)
+    said = announced(house, pull)
+    assert "was kept" in said if kept else "was kept" not in said
+    assert kept in said
+    assert house.github.journal.count(DELETED) == 1
+    house.expect(*LANDED)
+
+
 def test_R11_without_knowing_what_is_based_on_it_the_branch_stays(house: House) -> None:
     pull = green(house)
     house.github.after(CALLED, lambda: house.github.faults.add(Fault("GET pulls", status(502), times=3)))
@@ -157,10 +220,14 @@ def test_R12_a_repository_that_deletes_branches_itself_is_fine(house: House) -> 
 
 
 def test_R13_a_worktree_that_cannot_be_taken_away_does_not_spoil_the_merge(make_house: MakeHouse) -> None:
-    # The command leaves files, and somebody holds a lock of git's in the mirror.
+    # The command leaves files, and a lock of git's in the mirror that somebody then holds.
     house = make_house(pre_merge_commands=("touch left.txt; touch ../mirror.git/packed-refs.lock",))
+    lock = house.folder / "worktrees/acme/app/mirror.git/packed-refs.lock"
     pull = green(house)
-    ask(house, pull)
+    with ExitStack() as held:
+        house.github.before(CALLED, lambda: held.enter_context(lock.open()))
+        ask(house, pull)
+        assert lock.exists()
     assert "with base" in announced(house, pull)
     assert "topic" not in house.repo.branches
     assert len(house.said(pull)) == 1
@@ -170,7 +237,7 @@ def test_R13_a_worktree_that_cannot_be_taken_away_does_not_spoil_the_merge(make_
 
 def test_a_merge_whose_tail_fails_for_good_is_still_called_merged(house: House) -> None:
     pull = green(house)
-    house.github.faults.add(Fault("POST /graphql", status(502), times=999))
+    house.github.faults.add(Fault("QUERY LinkedIssues", status(502), times=999))
     ask(house, pull)
     said = announced(house, pull)
     assert "tidying up did not finish" in said

@@ -54,9 +54,9 @@ def test_a_merge_that_was_cut_off_goes_first() -> None:
 
 
 def test_a_merge_that_waits_for_another_try_keeps_its_lane() -> None:
-    later = job(MERGE, 5, phase="gate", not_before=NOW + 10)
+    later = job(MERGE, 5, phase="gate", head="a" * 40, not_before=NOW + 10)
     assert starts(job(MERGE, 2), later) == []
-    assert starts(job(MERGE, 2), job(MERGE, 5, phase="", not_before=NOW + 10)) == [(MERGE, 2)]
+    assert starts(job(MERGE, 2), job(MERGE, 5, phase="hear", not_before=NOW + 10)) == [(MERGE, 2)]
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import plistlib
+import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -130,29 +132,92 @@ def test_systemd_accepts_the_unit_and_would_refuse_a_broken_one(short_folder: Pa
     assert (done.returncode == 0 and done.stderr == "") is (breakage == ""), done.stderr
 
 
+def unit(key: str) -> str:
+    """The one value of this key in the unit."""
+    (value,) = [line.partition("=")[2] for line in UNIT.read_text().splitlines() if line.startswith(f"{key}=")]
+    return value
+
+
 def test_the_unit_says_what_the_daemon_relies_on() -> None:
     lines = {line for line in UNIT.read_text().splitlines() if not line.startswith("#")}
     assert {"Type=notify", "KillMode=mixed", "TimeoutStopSec=60", "UMask=0077", "Restart=on-failure"} <= lines
-    assert "RestartPreventExitStatus=2" in lines  # 3 may heal by itself
     names = {line.split("=")[0] for line in lines}
     # Agents build sandboxes of their own; these would stop them.
     assert not names & {"RestrictNamespaces", "SystemCallFilter", "PrivateUsers", "ProtectHome", "ProtectSystem"}
+
+
+def starts(folder: Path, **environ: str) -> int:
+    """The exit code of what the unit starts, in this folder."""
+    done = subprocess.run(
+        shlex.split(unit("ExecStart")),
+        cwd=folder,
+        env={"HOME": str(folder), **environ},
+        capture_output=True,
+        timeout=30,
+    )
+    return done.returncode
+
+
+def install(folder: Path, script: str) -> Path:
+    """A folder with a program `orchestrator` that is this shell script."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "orchestrator").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "orchestrator").chmod(0o755)
+    return folder
+
+
+def real(folder: Path) -> Path:
+    """A folder with the real program."""
+    return install(folder, f'PYTHONPATH={ROOT} exec {sys.executable} -m orchestrator "$@"')
+
+
+def test_what_only_a_person_mends_is_not_started_again_and_what_may_heal_is(tmp_path: Path) -> None:
+    final = {int(code) for code in unit("RestartPreventExitStatus").split()}
+    programs = str(real(tmp_path / "bin"))
+    assert starts(tmp_path, PATH=str(tmp_path)) in final  # no program
+    assert starts(tmp_path, PATH=programs, GITHUB_REPO="octo") == 2
+    nobody = "http://127.0.0.1:9"  # as without a network
+    offline = starts(tmp_path, PATH=programs, GITHUB_REPO="octo/demo", GITHUB_TOKEN="x", GITHUB_API_URL=nobody)
+    assert offline == 3
+    # systemd's own codes for a folder or a program that is missing; 1 and 3 are none of them.
+    assert final == {2, 126, 127, 200, 203}
+    assert (unit("RestartSec"), unit("StartLimitIntervalSec")) == ("30", "0")  # no hot loop, and no end of trying
+
+
+def launched(home: Path) -> tuple[int, str, str]:
+    """What launchd would start, in this home: its exit code, what it said, and the log."""
+    (home / "Library/Logs").mkdir(parents=True, exist_ok=True)
+    agent = plistlib.loads(PLIST.read_bytes())
+    with subprocess.Popen(
+        agent["ProgramArguments"], env={"HOME": str(home), "PATH": "/usr/bin:/bin"}, stdout=subprocess.PIPE, text=True
+    ) as child:
+        said, _ = child.communicate(timeout=30)
+    return child.returncode, said.replace(str(child.pid), "PID"), (home / "Library/Logs/orchestrator.log").read_text()
 
 
 def test_the_launchd_agent_starts_the_daemon_in_its_folder(tmp_path: Path) -> None:
     agent = plistlib.loads(PLIST.read_bytes())
     assert agent["Label"] == "com.orchestrator.daemon"
     assert (agent["KeepAlive"], agent["ExitTimeOut"], agent["Umask"]) == ({"SuccessfulExit": False}, 60, 0o077)
-    for folder in ("orchestrator", ".local/bin", "Library/Logs"):
-        (tmp_path / folder).mkdir(parents=True)
-    program = tmp_path / ".local/bin/orchestrator"
-    program.write_text('#!/bin/sh\necho "$PWD $1 $$"\necho trouble >&2\nexit 3\n')
-    program.chmod(0o755)
-    with subprocess.Popen(
-        agent["ProgramArguments"], env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}, stdout=subprocess.PIPE
-    ) as child:
-        said, _ = child.communicate(timeout=10)
+    assert agent["ThrottleInterval"] == 60
+    (tmp_path / "orchestrator").mkdir()
+    install(tmp_path / ".local/bin", 'echo "$PWD $1 $$"\necho trouble with $1 >&2\nexit 3')
     # The same pid: launchd's SIGTERM reaches the daemon itself.
-    assert said.decode().split() == [str(tmp_path / "orchestrator"), "run", str(child.pid)]
-    assert child.returncode == 3
-    assert (tmp_path / "Library/Logs/orchestrator.log").read_text() == "trouble\n"
+    assert launched(tmp_path) == (3, f"{tmp_path}/orchestrator run PID\n", "trouble with status\ntrouble with run\n")
+
+
+def test_launchd_is_told_to_leave_alone_what_only_a_person_mends(tmp_path: Path) -> None:
+    code, _, log = launched(tmp_path)
+    assert (code, "orchestrator" in log) == (0, True)  # no folder
+    (tmp_path / "orchestrator").mkdir()
+    code, _, log = launched(tmp_path)
+    assert (code, "not found" in log) == (0, True)  # no program
+    real(tmp_path / ".local/bin")
+    (tmp_path / "orchestrator/.env").write_text("GITHUB_REPO=octo\n")
+    code, _, log = launched(tmp_path)
+    assert (code, log.splitlines()[-1]) == (
+        0, "GITHUB_REPO must be owner/name, or several separated by commas; 'octo' is not."
+    )  # fmt: skip
+    (tmp_path / "orchestrator/.env").write_text("GITHUB_REPO=octo/demo\n")
+    code, _, log = launched(tmp_path)
+    assert (code, "There is no GitHub token" in log.splitlines()[-1]) == (3, True)

@@ -68,7 +68,9 @@ def test_work_done_so_far_is_kept_when_the_wish_is_withdrawn(make_house: MakeHou
     poll(house)
     house.quiet()
     assert house.daemon is not None
-    mirror = house.daemon._places["acme/app"].mirror
+    place = house.daemon.watches["acme/app"].place
+    assert place is not None
+    mirror = place.mirror
     assert mirror.sha("refs/orchestrator/salvage/issue-1/1") is not None
     expect_work(house, issue)
 

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator import status
+from orchestrator import state, status
+from orchestrator.errors import Missing
 from orchestrator.model import Job, Kind, Status
-from orchestrator.state import Holder, Saved
+from orchestrator.state import Holder, Saved, State
+from tests.conftest import MakeHouse
+from tests.house import House, stub
+from tests.merging import LANDED, STOPPED, opens
+from tests.story import expect_pull, expect_work, ready
 
 NOW = 1_800_000_000.0
 HOLDER = Holder(4242, NOW - 7500)
 
 
-def job(number: int, kind: Kind = Kind.IMPLEMENT, state: Status = Status.RUNNING, **more: Any) -> Job:
+def job(number: int, kind: Kind = Kind.IMPLEMENT, at: Status = Status.RUNNING, **more: Any) -> Job:
     base = {"repo": "octo/demo", "trigger": "1", "title": f"Title {number}", "phase": "run", "started_at": NOW - 720,
             "updated_at": NOW - 60, "cost_usd": 0.41}  # fmt: skip
-    return Job(number=number, kind=kind, status=state, **{**base, **more})
+    return Job(number=number, kind=kind, status=at, **{**base, **more})
 
 
 JOBS = (
@@ -49,9 +57,124 @@ def test_what_needs_a_person_comes_first_and_old_work_is_left_out() -> None:
         "done (1)\n"
         "  #50  merge  run  11 min  attempt 1  $0.00\n"
         "      Title 50\n"
+        "      merged as abc\n"
         "\n"
         "daemon pid 4242, up 2 h 5 min, last poll 12 s ago, spent $1.64"
     )
+
+
+SHA = "abcdef0123456789"
+FINDING = {"path": "a", "line": 1, "severity": "low", "text": "x"}
+OUTCOMES: list[tuple[Job, str | None]] = [
+    (job(1, Kind.MERGE, Status.DONE, merge_sha=SHA), "merged as abcdef0123"),
+    (job(1, Kind.MERGE, Status.DONE, merge_sha=SHA, facts={"merged_by": "bob"}), "merged by @bob as abcdef0123"),
+    (job(1, Kind.MERGE, Status.DONE, merge_sha=SHA, facts={"merged_before": True}), "was merged before, as abcdef0123"),
+    (
+        job(1, Kind.MERGE, Status.DONE, merge_sha=SHA, reason="GitHub answered 500"),
+        "merged as abcdef0123, but GitHub answered 500",
+    ),
+    (
+        job(1, Kind.MERGE, Status.DONE, reason="It conflicts.\nSee below.", facts={"failed": True}),
+        "refused: It conflicts.",
+    ),
+    (
+        job(1, Kind.MERGE, Status.DONE, reason="the comment was deleted"),
+        "nothing to do any more: the comment was deleted",
+    ),
+    (job(1, Kind.IMPLEMENT, Status.DONE, pr=4), "PR #4 opened"),
+    (job(1, Kind.IMPLEMENT, Status.DONE), None),
+    (
+        job(1, Kind.IMPLEMENT, Status.DONE, pr=4, reason="The issue was closed."),
+        "nothing to do any more: The issue was closed.",
+    ),
+    (job(1, Kind.IMPLEMENT, Status.PARKED, reason="It hung.\nLong story."), "needs a person: It hung."),
+    (
+        job(1, Kind.IMPLEMENT, Status.PARKED, attempt=2, reason="r", effects={"nothing-1-1": 5}),
+        "needs a person: r",
+    ),
+    (job(1, Kind.IMPLEMENT, Status.PARKED, attempt=2, reason="r", effects={"nothing-1-2": 5}), "no change"),
+    (
+        job(1, Kind.REVIEW, Status.DONE, head=SHA, facts={"review": {"verdict": "approve", "findings": [FINDING] * 2}}),
+        "reviewed abcdef0123: approve, 2 findings",
+    ),
+    (
+        job(1, Kind.REVIEW, Status.DONE, head=SHA,
+            facts={"review": {"verdict": "request_changes", "findings": [FINDING]}}),
+        "reviewed abcdef0123: request changes, 1 finding",
+    ),
+    (job(1, Kind.REVIEW, Status.DONE, head=SHA), None),
+    (job(1, Kind.REVIEW, Status.RUNNING, reason="r"), None),
+    (job(1, Kind.MERGE, Status.WAITING, reason="r", merge_sha=SHA), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("done", "words"), OUTCOMES)
+def test_what_came_of_an_item_is_told_in_words(done: Job, words: str | None) -> None:
+    assert status.outcome(done) == words
+    saved = Saved((done,), NOW, HOLDER)
+    (item,) = status.document(saved, NOW)["items"]
+    assert item["outcome"] == words
+    shown = status.text(saved, NOW)
+    assert (words is not None and words in shown) is (words is not None and done.status is Status.DONE)
+    assert "None" not in shown
+
+
+def outcomes(house: House) -> dict[str, str | None]:
+    """What `status` says came of each item."""
+    items = status.document(state.read(house.folder / "state.json"), NOW)["items"]
+    return {f"{item['kind']} {item['number']}": item["outcome"] for item in items}
+
+
+def test_the_outcome_of_every_story_that_ends_well_is_told(make_house: MakeHouse) -> None:
+    house = make_house(review_prs="all", pre_merge_commands=("test -f agent.txt",))
+    issue = ready(house)
+    house.quiet()
+    expect_pull(house, issue)
+    (pull,) = house.repo.pulls
+    house.bob.comments(pull, "/merge")
+    house.quiet()
+    (made,) = [e for e in house.github.journal.exchanges if e.path.endswith("/reviews") and e.method == "POST"]
+    findings = len(made.body["comments"])
+    assert outcomes(house) == {
+        "implement 1": "PR #2 opened",
+        "review 2": f"reviewed {pull.head_sha[:10]}: comment, {findings} finding",
+        "merge 2": f"merged as {(pull.merge_sha or '')[:10]}",
+    }
+    house.expect("POST issues/2/*", "POST pulls/2/reviews", *LANDED)
+
+
+def test_the_outcome_of_every_story_that_ends_badly_is_told(make_house: MakeHouse) -> None:
+    house = make_house(
+        review_prs="all", pre_merge_commands=("false",), claude_command=stub("--review", "exit-1", "no-change")
+    )
+    issue, pull = ready(house), opens(house)
+    house.bob.comments(pull, "/merge")
+    house.quiet()
+    told = outcomes(house)
+    assert told["implement 1"] == "no change"
+    assert str(told["review 2"]).startswith(f"needs a person: No review of `{pull.head_sha[:10]}`: ")
+    assert told["merge 2"] == "refused: Command 1 of 1, `false`, ended with exit status 1."
+    expect_work(house, issue)
+    house.expect("POST issues/2/*", *STOPPED)
+
+
+def test_a_poll_is_told_when_it_was_and_not_when_a_daemon_only_started(tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    State.open(file).close()
+    assert state.read(file).polled_at is None
+    memory = State.open(file)
+    memory.beat()
+    memory.close()
+    polled = state.read(file).polled_at
+    assert polled is not None
+    assert time.time() - 60 < polled < time.time() + 60
+    os.utime(tmp_path / "state.json.polled", (NOW, NOW))
+    memory = State.open(file)
+    with pytest.raises(Missing):
+        State.open(file)
+    assert state.read(file).polled_at == NOW
+    memory.close()
+    assert state.read(file).polled_at == NOW
 
 
 def test_work_that_was_cut_off_is_not_shown_as_running() -> None:
@@ -75,7 +198,7 @@ def test_an_empty_memory_says_so() -> None:
 
 
 def test_no_line_is_wider_than_asked_and_none_drives_the_terminal() -> None:
-    wild = job(43, title="\x1b[31m" + "long words " * 30, reason="a\nb" * 60, state=Status.PARKED)
+    wild = job(43, title="\x1b[31m" + "long words " * 30, reason="a\nb" * 60, at=Status.PARKED)
     said = status.text(Saved((wild,), NOW, HOLDER), NOW, width=60)
     assert all(len(line) <= 60 for line in said.splitlines() if line.startswith("      "))
     assert "\x1b" not in said

@@ -230,15 +230,15 @@ class Hanging:
 
 
 def test_a_run_whose_thread_hangs_is_ended_from_outside(make_child: MakeChild, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.daemon.STOP_WITHIN", 0.3)
-    monkeypatch.setattr("orchestrator.daemon.GRACE", 0.1)
+    monkeypatch.setattr("orchestrator.slots.STOP_WITHIN", 0.3)
+    monkeypatch.setattr("orchestrator.slots.GRACE", 0.1)
     child = make_child()
     child.labelled()
     agent = Hanging()
     daemon = in_this_process(child, agent)
     daemon.poll()
     assert agent.began.wait(PATIENCE)
-    (thread,) = daemon.running()
+    (thread,) = daemon.slots.threads()
     daemon.close()
     assert agent.child is not None
     agent.child.wait(PATIENCE)  # by itself it would outlast our patience

@@ -172,3 +172,16 @@ def test_git_can_fail_too(place: Place) -> None:
     place.github.faults.add(Fault("GET */info/refs", status(500)))
     assert place.git("ls-remote", place.repo.clone_url).returncode != 0
     assert place.git("ls-remote", place.repo.clone_url).returncode == 0
+
+
+def test_faults_and_hooks_know_what_graphql_is_asked(place: Place) -> None:
+    seen: list[str] = []
+    place.github.faults.add(Fault("QUERY Second", status(502)))
+    place.github.before("MUTATE dequeue*", lambda: seen.append("hook"))
+    query = 'query {name} {{ repository(owner: "acme", name: "app") {{ nameWithOwner }} }}'
+    assert place.ask("First", query.format(name="First"))["data"] == {"repository": {"nameWithOwner": "acme/app"}}
+    assert "data" not in place.ask("Second", query.format(name="Second"))
+    assert seen == []
+    place.ask("Third", 'mutation Third { dequeuePullRequest(input: {id: "x"}) { clientMutationId } }')
+    assert seen == ["hook"]
+    assert (place.github.journal.count("QUERY *"), place.github.journal.count("POST graphql")) == (2, 3)

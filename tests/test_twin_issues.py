@@ -150,14 +150,6 @@ def test_too_long_a_comment_is_422_and_too_long_a_body_is_dropped_silently(place
     assert (issue.body, issue.comments) == ("before", [])
 
 
-def test_a_locked_conversation_refuses_readers(place: Place) -> None:
-    issue = place.alice.opens_issue(place.repo, "Title")
-    place.bob.locks(issue)
-    reader = place.github.token(place.mallory)
-    assert place.call("POST", "issues/1/comments", {"body": "x"}, token=reader).status_code == 403
-    assert place.call("POST", "issues/1/comments", {"body": "x"}).status_code == 201
-
-
 def test_closing_by_the_api_says_who_and_why(place: Place) -> None:
     issue = place.alice.opens_issue(place.repo, "Title")
     answer = place.call("PATCH", "issues/1", {"state": "closed", "state_reason": "completed"}).json()

@@ -109,7 +109,7 @@ def test_an_unknown_endpoint_is_501_and_remembered(tmp_path: Path) -> None:
         assert place.github.journal.unknown == [
             "GET /repos/acme/app/milestones",
             "DELETE /repos/acme/app/issues/1",
-            "GraphQL operation Nonsense",
+            "GraphQL: field viewer",
         ]
     finally:
         place.close()

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.twin import PullHandle
-from tests.twin_place import START, Place, opened
+from tests.twin_place import START, Place, merge, open_pr, opened
 
 MERGE_STATE = """query MergeState($o: String!, $r: String!, $n: Int!) { repository(owner: $o, name: $r) {
   pullRequest(number: $n) {
@@ -23,18 +22,6 @@ LINKED = """query LinkedIssues($o: String!, $r: String!, $n: Int!) { repository(
 def place(tmp_path: Path) -> Iterator[Place]:
     with opened(tmp_path) as made:
         yield made
-
-
-def open_pr(
-    place: Place, head: str = "fix", files: dict[str, str | bytes | None] | None = None, **more: Any
-) -> PullHandle:
-    place.alice.pushes(place.repo, head, files or {f"{head.replace('/', '-')}.txt": "1\n2\n3\n"}, message=f"Add {head}")
-    return place.alice.opens_pr(place.repo, head, **more)
-
-
-def merge(place: Place, pr: PullHandle, **body: Any) -> tuple[int, str]:
-    answer = place.call("PUT", f"pulls/{pr.number}/merge", {"merge_method": "squash", "sha": pr.head_sha, **body})
-    return answer.status_code, str(answer.json()["message"])
 
 
 def test_mergeable_is_null_at_first_and_after_each_push(place: Place) -> None:

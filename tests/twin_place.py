@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from orchestrator.twin import Exchange, Twin
+from orchestrator.twin import Exchange, PullHandle, Twin
 from tests.conformance import check
 
 START = 1_790_000_000
@@ -118,6 +118,18 @@ def opened(folder: Path, **options: Any) -> Iterator[Place]:
         assert not problems, problems
     finally:
         place.close()
+
+
+def open_pr(
+    place: Place, head: str = "fix", files: dict[str, str | bytes | None] | None = None, **more: Any
+) -> PullHandle:
+    place.alice.pushes(place.repo, head, files or {f"{head.replace('/', '-')}.txt": "1\n2\n3\n"}, message=f"Add {head}")
+    return place.alice.opens_pr(place.repo, head, **more)
+
+
+def merge(place: Place, pr: PullHandle, **body: Any) -> tuple[int, str]:
+    answer = place.call("PUT", f"pulls/{pr.number}/merge", {"merge_method": "squash", "sha": pr.head_sha, **body})
+    return answer.status_code, str(answer.json()["message"])
 
 
 def _unpublished(exchange: Exchange) -> bool:

@@ -20,7 +20,8 @@ def runnable(jobs: Iterable[Job], running: Collection[str], now: float, max_agen
         if j.key not in running and (j.status is Status.RUNNING or (j.status is Status.WAITING and j.not_before <= now))
     ]
     busy = [j for j in jobs if j.key in running]
-    backing_off = [j for j in jobs if j.status is Status.WAITING and j.phase and j.not_before > now]
+    # One that has not pinned a head yet has touched no base.
+    backing_off = [j for j in jobs if j.status is Status.WAITING and j.head and j.not_before > now]
     lanes = {(j.repo, j.base_ref) for j in [*busy, *backing_off] if j.kind is Kind.MERGE}
     start = []
     for job in sorted((j for j in waiting if j.kind is Kind.MERGE), key=lambda j: _order(j)):

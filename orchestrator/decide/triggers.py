@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from orchestrator import texts
+from orchestrator import refusals, texts
 from orchestrator.decide.commands import Command, Verb, parse
+from orchestrator.decide.verdict import broken
 from orchestrator.model import Actor, Comment, Issue, Job, Kind, PullRequest, Status, World
 from orchestrator.state import RepoMemory
 
 HANDLED_KEPT = 86400.0  # seconds that a handled comment id is remembered behind the cursor
+TOO_OLD = 86400.0  # seconds after which a command that nobody read in time is answered and not obeyed
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Rules:
     debounce: float = 60.0
     merge: bool = True
     trigger: str = "/merge"
+    hold_label: str = "hold"
 
 
 @dataclass(frozen=True)
@@ -68,17 +71,20 @@ def decide(
         *_implement(world, jobs),
         *_withdrawn(world, jobs),
         *_review(world, jobs, memory, rules),
-        *_moved(world, jobs),
+        *_moved(world, jobs, rules),
     ]
     handled = dict(memory.handled)
     known = dict(jobs)
-    for comment in world.comments if rules.merge else ():
+    cursor = memory.cursor
+    for comment in world.comments:
         if str(comment.id) in handled:
             continue
         command = _command(comment, memory, rules, own_id)
         if command is not None:
             if _not_accepted_yet(comment, world, known):
-                continue  # a stranger's command, or a mistaken one, must not swallow this: it is offered again
+                # A stranger's command, or a mistaken one, must not swallow this: it is offered again, however late.
+                cursor = min(cursor, comment.updated_at)
+                continue
             decision = _answer(comment, command, world, known, memory, rules)
             if isinstance(decision, Begin):
                 known[decision.job.key] = decision.job
@@ -86,7 +92,7 @@ def decide(
                 decisions.append(decision)
             handled[str(comment.id)] = comment.created_at
     kept = {i: at for i, at in handled.items() if at > memory.cursor - HANDLED_KEPT}
-    return decisions, replace(memory, handled=kept)
+    return decisions, replace(memory, handled=kept, cursor=cursor)
 
 
 def _not_accepted_yet(comment: Comment, world: World, jobs: Mapping[str, Job]) -> bool:
@@ -177,7 +183,7 @@ def _review_due(pull: PullRequest, old: Job | None, world: World, memory: RepoMe
     return world.now - quiet_since >= rules.debounce
 
 
-def _moved(world: World, jobs: Mapping[str, Job]) -> Iterator[Cancel]:
+def _moved(world: World, jobs: Mapping[str, Job], rules: Rules) -> Iterator[Cancel]:
     """A merge attempt ends when what it pinned is no longer what is."""
     pulls = {p.number: p for p in world.pulls}
     for job in jobs.values():
@@ -186,14 +192,9 @@ def _moved(world: World, jobs: Mapping[str, Job]) -> Iterator[Cancel]:
         if job.status not in (Status.RUNNING, Status.WAITING):
             continue
         pull = pulls.get(job.number)
-        if pull is not None and pull.head_sha != job.head:
-            yield Cancel(job.key, texts.head_moved(job.head, pull.head_sha))
-        elif pull is not None and pull.base_ref != job.base_ref:
-            yield Cancel(job.key, texts.retargeted(job.base_ref, pull.base_ref))
-        elif pull is not None and pull.draft:
-            yield Cancel(job.key, texts.DRAFT)
-        elif pull is None:
-            yield Cancel(job.key, texts.CLOSED)
+        why = broken(pull, job.head, job.base_ref, rules.hold_label) if pull else refusals.CLOSED
+        if why:
+            yield Cancel(job.key, why)
 
 
 def _command(comment: Comment, memory: RepoMemory, rules: Rules, own_id: int) -> Command | None:
@@ -218,8 +219,10 @@ def _answer(
     assert comment.author is not None
     head, first_seen = memory.heads.get(str(comment.number), ["", 0.0])
     pull = next((p for p in world.pulls if p.number == comment.number), None)
+    if not rules.merge:
+        return Tell(comment, refusals.SWITCHED_OFF) if pull else None
     if command.verb is Verb.USAGE:
-        return Tell(comment, texts.usage(rules.trigger)) if pull else None
+        return Tell(comment, refusals.usage(rules.trigger)) if pull else None
     new = Job(
         world.repo.name,
         Kind.MERGE,
@@ -244,7 +247,9 @@ def _answer(
     if live is not None and live.status not in (Status.RUNNING, Status.WAITING):
         live = None
     if command.verb is Verb.CANCEL:
-        return Cancel(live.key, texts.cancelled_by(comment.author.login), comment.author) if live else None
+        return Cancel(live.key, refusals.cancelled_by(comment.author.login), comment.author) if live else None
     if live is not None:
-        return Tell(comment, texts.already_running(live.asked_by))
+        return Tell(comment, refusals.already_running(live.asked_by))
+    if world.now - comment.created_at > TOO_OLD:
+        return Tell(comment, refusals.too_old(TOO_OLD / 3600)) if pull else None
     return Begin(new)

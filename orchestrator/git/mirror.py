@@ -15,13 +15,13 @@ that moment and git's start is not stopped here.
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from orchestrator.errors import Refused, Retry
+from orchestrator.git import abandoned
 from orchestrator.git.access import Access
 from orchestrator.git.disk import discard
 from orchestrator.git.environment import Identity, Place
@@ -32,12 +32,11 @@ from orchestrator.git.trouble import absent_ref, explain, no_git_host, rejected
 
 LOCAL_TIMEOUT = 600.0  # seconds
 LARGEST_DIFF = 16 * 1024 * 1024  # bytes
-STALE_LOCK = 900.0  # seconds; no command that holds a ref lock of git's lives nearly as long
+LOCK_TRIES = 4  # one command can meet several locks, one after the other
 TRASH = ".trash-"
 
 _REF = r"refs/[^\s~^:?*\[\\\x00-\x1f\x7f]+"
 _REV = re.compile(rf"(?:[0-9a-f]{{40}}|{_REF})(?:\^|\^\{{tree\}})?")
-_LOCKED = re.compile(r"Unable to create '(.+\.lock)': File exists")
 _DIFF = [
     "diff",
     "-U3",
@@ -102,8 +101,8 @@ class Mirror:
             for left_over in self.base.glob(f"{TRASH}*"):
                 discard(left_over)
             self.path.mkdir(exist_ok=True)
-            seal(self.path, self.identity)
-            git("init", "--quiet", "--bare", "--template=", "--initial-branch=none", "--", str(self.path))
+            make = ("init", "--quiet", "--bare", "--template=", "--initial-branch=none", "--", str(self.path))
+            self._unlocked(lambda: git(*make))
             self._ready = True
 
     def fetch(self, *refs: str) -> None:
@@ -223,6 +222,20 @@ class Mirror:
             raise
         return shown.out if shown.whole else shown.out[: shown.out.rfind(b"\ndiff --git ") + 1]
 
+    def changed(self, base: str, head: str) -> list[str]:
+        """The files that `head` changed, made or deleted since it left `base`; [] without a common history."""
+        flags = ("--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", "--end-of-options")
+        try:
+            return self.call("diff", *flags, f"{_rev(base)}...{_rev(head)}").names
+        except GitError as error:
+            if "no merge base" in error.stderr:
+                return []
+            raise
+
+    def contains(self, head: str, base: str) -> bool:
+        """Whether `base` is an ancestor of `head`; both must be in the mirror."""
+        return self.call("merge-base", "--is-ancestor", _rev(base), _rev(head), accept=(0, 1)).code == 0
+
     def has_path(self, sha: str, path: str) -> bool:
         """Whether the commit has a file or a folder with something in it at `path`."""
         return bool(self.call("ls-tree", "--full-tree", "-z", _rev(sha), "--", path.rstrip("/")).out)
@@ -245,25 +258,18 @@ class Mirror:
         `accept`: exit codes that are answers; any other raises GitError. Raises Retry while another process
         holds one of git's locks; a lock that a killed process left is taken away.
         """
-        for _ in range(2):
-            seal(self.path, self.identity)
-            try:
-                return git(
-                    *args,
-                    at=at or self.place,
-                    identity=self.identity,
-                    index=index,
-                    stdin=stdin,
-                    cut=cut,
-                    timeout=LOCAL_TIMEOUT,
-                    accept=accept,
-                )
-            except GitError as error:
-                locked = _LOCKED.search(error.stderr)
-                if locked is None:
-                    raise
-                self._break_stale(Path(locked.group(1)))
-        raise Retry(f"Other git processes are at work in {self.path}.")
+        return self._unlocked(
+            lambda: git(
+                *args,
+                at=at or self.place,
+                identity=self.identity,
+                index=index,
+                stdin=stdin,
+                cut=cut,
+                timeout=LOCAL_TIMEOUT,
+                accept=accept,
+            )
+        )
 
     def _remote(
         self,
@@ -273,24 +279,30 @@ class Mirror:
         accept: Sequence[int] = (0,),
         packets: bool = False,
     ) -> Result:
-        if at is not None:
-            seal(self.path, self.identity)
-        try:
+        def ask() -> Result:
             return git(*args, at=at, access=self.access, timeout=timeout, accept=accept, packets=packets)
+
+        try:
+            return ask() if at is None else self._unlocked(ask)
         except GitError as error:
             trouble = explain(error, self.access)
             if trouble is error:
                 raise
             raise trouble from error
 
-    def _break_stale(self, lock: Path) -> None:
-        try:
-            age = time.time() - lock.stat().st_mtime
-        except FileNotFoundError:
-            return
-        if age < STALE_LOCK or self.path not in lock.parents:
-            raise Retry(f"Another git process holds {lock}.")
-        lock.unlink(missing_ok=True)
+    def _unlocked(self, call: Callable[[], Result]) -> Result:
+        """A git command on a mirror whose config is ours; again when a lock that a killed process left is gone."""
+        for _ in range(LOCK_TRIES):
+            seal(self.path, self.identity)
+            try:
+                return call()
+            except GitError as error:
+                found = abandoned.locks(error.stderr, self.path)
+                if not found:
+                    raise
+                for lock in found:
+                    abandoned.remove(lock, self.base)
+        raise Retry(f"Other git processes are at work in {self.path}.")
 
 
 def tracking(ref: str) -> str:

@@ -34,14 +34,19 @@ class Registration:
         self.without_files = Place(self.folder, mirror.path)
 
     def call(
-        self, *args: str, at: Place | None = None, index: Path | None = None, accept: Sequence[int] = (0,)
+        self,
+        *args: str,
+        at: Place | None = None,
+        index: Path | None = None,
+        cut: int | None = None,
+        accept: Sequence[int] = (0,),
     ) -> Result:
         """Run git on the worktree, or `at` another place of the mirror's."""
         # Refs are read through this file even when GIT_COMMON_DIR is set (A33).
         common = self.folder / "commondir"
         if self.folder.is_dir() and (not common.is_file() or common.is_symlink() or common.read_bytes() != _COMMON):
             write_whole(common, _COMMON)
-        return self.mirror.call(*args, at=at or self.place, index=index, accept=accept)
+        return self.mirror.call(*args, at=at or self.place, index=index, cut=cut, accept=accept)
 
     @property
     def reading(self) -> Place:

@@ -26,12 +26,13 @@ from orchestrator.errors import Refused
 from orchestrator.git import content
 from orchestrator.git.disk import discard
 from orchestrator.git.environment import EMPTY_TREE
-from orchestrator.git.mirror import Mirror
+from orchestrator.git.mirror import LARGEST_DIFF, Mirror
 from orchestrator.git.registration import ANY, Registration, holders
 from orchestrator.git.run import GitError
 from orchestrator.git.salvage import keep, keep_tree
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?<!\.lock)(?<!\.)")
+_PLAIN_DIFF = ("--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all")
 _ADD = (
     *("worktree", "add", "--quiet", "--detach", "--no-checkout"),
     *("--lock", "--reason", "initializing", "--"),
@@ -124,8 +125,11 @@ class Worktree:
 
     def modified(self) -> list[str]:
         """The tracked files that differ from HEAD."""
-        flags = ("--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all")
-        return self._known.call("diff", *flags, "HEAD", "--").names
+        return self._known.call("diff", "--name-only", "-z", *_PLAIN_DIFF, "HEAD", "--").names
+
+    def changes(self) -> bytes:
+        """What changed in tracked files since HEAD, as a diff; at most its first 16 MiB."""
+        return self._known.call("diff", "--no-color", *_PLAIN_DIFF, "HEAD", "--", cut=LARGEST_DIFF).out
 
     def reset(self, sha: str) -> None:
         """Exactly the files of `sha`, detached; everything else in the folder is deleted, unsaved."""
@@ -140,6 +144,8 @@ class Worktree:
 
     def remove(self) -> None:
         """Unregister and delete the worktree, and its branch when the remote has all of it. Absent is fine."""
+        if not self._known.exists:
+            return
         with self.mirror.lock:
             trash = self._known.withdraw()
         for path in trash:

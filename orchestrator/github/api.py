@@ -9,16 +9,19 @@ from urllib.parse import quote
 
 from orchestrator.errors import Missing
 from orchestrator.github import shape
-from orchestrator.github.transport import ApiError, Transport
+from orchestrator.github.transport import ApiError, TokenRefused, Transport
 from orchestrator.model import (
     Actor,
+    BranchRules,
     CheckRun,
     Comment,
     Issue,
     LabelEvent,
+    MergeState,
     Permission,
     PullRequest,
     Repo,
+    Review,
 )
 
 LINKED_ISSUES = """query LinkedIssues($o: String!, $r: String!, $n: Int!) {
@@ -27,6 +30,25 @@ LINKED_ISSUES = """query LinkedIssues($o: String!, $r: String!, $n: Int!) {
 
 COMMENT_EDITS = """query CommentEdits($id: ID!) {
   node(id: $id) { ... on IssueComment { id lastEditedAt } } }"""
+
+
+MERGE_STATE = """query MergeState($o: String!, $r: String!, $n: Int!) {
+  repository(owner: $o, name: $r) { pullRequest(number: $n) {
+    id mergeStateStatus reviewDecision isMergeQueueEnabled isInMergeQueue } } }"""
+
+DEQUEUE = """mutation Dequeue($id: ID!) {
+  dequeuePullRequest(input: {id: $id}) { mergeQueueEntry { state } } }"""
+
+
+@dataclass(frozen=True)
+class MergeFacts:
+    """GitHub's own judgement of a PR; `id` is its global id."""
+
+    id: str
+    state: MergeState
+    decision: str  # "" where no review is required
+    has_queue: bool  # its base takes merges through a queue, by a protection or by a rule set
+    queued: bool  # it is in the branch's merge queue
 
 
 @dataclass(frozen=True)
@@ -40,11 +62,8 @@ def me(transport: Transport) -> Actor:
     """Whose token this is. Missing when GitHub refuses it."""
     try:
         found = shape.actor(transport.get("/user").data)
-    except ApiError as error:
-        raise Missing(
-            f"GitHub refuses the token ({error.status} {error.message}). Renew it with `gh auth login`, "
-            "or put a valid one into GITHUB_TOKEN."
-        ) from error
+    except (ApiError, TokenRefused) as error:
+        raise Missing(f"{error}. Renew it with `gh auth login`, or put a valid one into GITHUB_TOKEN.") from error
     if found is None:
         raise Missing("GitHub does not say whose token this is. Check GITHUB_API_URL.")
     return found
@@ -54,9 +73,18 @@ class Api:
     """One repository. Reads raise ApiError or Retry, writes ApiError or Unknown (see `transport`)."""
 
     def __init__(self, transport: Transport, name: str) -> None:
+        """`name`: as it is set; jobs and folders go by it."""
         self.transport = transport
         self.name = name
-        self._at = f"/repos/{name}"
+        self.called = name  # on GitHub, where somebody may have renamed it
+
+    @property
+    def _at(self) -> str:
+        return f"/repos/{self.called}"
+
+    def follow(self, repo_id: int) -> None:
+        """Go on under the present name of the repository with this id. ApiError when we may not see it."""
+        self.called = shape.repo(self.transport.get(f"/repositories/{repo_id}").data).name
 
     def repo(self) -> Repo:
         return shape.repo(self.transport.get(self._at).data)
@@ -145,7 +173,7 @@ class Api:
 
     def find_pull(self, branch: str, state: str = "open") -> PullRequest | None:
         """The newest PR of this repository's own `branch`."""
-        owner = self.name.split("/")[0]
+        owner = self.called.split("/")[0]
         for data in self.transport.pages(f"{self._at}/pulls", head=f"{owner}:{branch}", state=state):
             return shape.pull(data)
         return None
@@ -160,8 +188,9 @@ class Api:
         )
         return int(answer.data["number"])
 
-    def reviews(self, number: int) -> list[dict[str, Any]]:
-        return list(self.transport.pages(f"{self._at}/pulls/{number}/reviews"))
+    def reviews(self, number: int) -> list[Review]:
+        """Every review, oldest first."""
+        return [shape.review(r) for r in self.transport.pages(f"{self._at}/pulls/{number}/reviews")]
 
     def review(self, number: int, sha: str, body: str, comments: Sequence[dict[str, Any]]) -> int:
         """One COMMENT review on exactly `sha`; all or nothing."""
@@ -195,18 +224,21 @@ class Api:
             )
         return [*runs, *statuses.values()]
 
-    def required_checks(self, branch: str) -> tuple[str, ...]:
-        """Contexts that the branch's protection or a rule set demands."""
+    def rules(self, branch: str) -> BranchRules:
+        """What the branch's protection and every rule set that covers it demand."""
         at = quote(branch, safe="")
-        names: set[str] = set()
+        checks: set[str] = set()
+        strict = False
         protection = self.transport.get(f"{self._at}/branches/{at}").data.get("protection") or {}
         required = protection.get("required_status_checks") or {}
-        names.update(required.get("contexts") or ())
-        names.update(check["context"] for check in required.get("checks") or ())
+        checks.update(required.get("contexts") or ())
+        checks.update(check["context"] for check in required.get("checks") or ())
         for rule in self.transport.pages(f"{self._at}/rules/branches/{at}"):
             if rule["type"] == "required_status_checks":
-                names.update(c["context"] for c in rule["parameters"]["required_status_checks"])
-        return tuple(sorted(names))
+                wanted = rule["parameters"]
+                strict = strict or bool(wanted.get("strict_required_status_checks_policy"))
+                checks.update(c["context"] for c in wanted["required_status_checks"])
+        return BranchRules(tuple(sorted(checks)), strict)
 
     def is_protected(self, branch: str) -> bool:
         return bool(self.transport.get(f"{self._at}/branches/{quote(branch, safe='')}").data.get("protected"))
@@ -231,16 +263,54 @@ class Api:
                 return str(push["after"])
         return None
 
-    def merge(self, number: int, sha: str) -> Merged:
-        """Squash-merge exactly `sha`; the title and message are the repository's own setting.
+    def merge_state(self, number: int) -> MergeFacts:
+        """What GitHub says of the PR as a whole; a word that we do not know is UNKNOWN."""
+        owner, name = self.called.split("/")
+        data = self.transport.graphql("MergeState", MERGE_STATE, {"o": owner, "r": name, "n": number})
+        pull = data["repository"]["pullRequest"]
+        word = pull["mergeStateStatus"]
+        return MergeFacts(
+            id=str(pull["id"]),
+            state=MergeState(word) if word in MergeState.__members__ else MergeState.UNKNOWN,
+            decision=str(pull["reviewDecision"] or ""),
+            has_queue=bool(pull["isMergeQueueEnabled"]),
+            queued=bool(pull["isInMergeQueue"]),
+        )
+
+    def merge(self, number: int, sha: str, method: str) -> Merged:
+        """Merge exactly `sha`; the title and message are the repository's own setting.
 
         Retry when GitHub limits us: what was read before the call would be old after the wait.
         """
-        body = {"sha": sha, "merge_method": "squash"}
+        body = {"sha": sha, "merge_method": method}
         answer = self.transport.write("PUT", f"{self._at}/pulls/{number}/merge", body, patient=False)
         if not (answer.data or {}).get("merged"):
             raise ApiError(answer.status, "GitHub did not merge: " + str((answer.data or {}).get("message", "")))
         return Merged(str(answer.data["sha"]))
+
+    def enqueue(self, number: int, sha: str, method: str) -> str:
+        """Put exactly `sha` into the branch's merge queue; the id of the request, "" when it is in already.
+
+        A request that exists is adopted. ApiError 404 where GitHub has no such endpoint.
+        """
+        body = {"sha": sha, "merge_method": method, "merge_action": "merge_queue"}
+        try:
+            answer = self.transport.write("PUT", f"{self._at}/pulls/{number}/merge-async", body, patient=False)
+        except ApiError as error:
+            known = error.errors.get("uuid") if error.status == 409 and isinstance(error.errors, dict) else None
+            if known is None:
+                raise
+            return str(known)
+        return str(answer.data["details"].get("uuid") or "")
+
+    def enqueued(self, number: int, request: str) -> tuple[str, str]:
+        """What became of a request: `pending`, `enqueued`, `merged` or `failed`, and GitHub's sentence."""
+        data = self.transport.get(f"{self._at}/pulls/{number}/merge-async/{quote(request, safe='')}").data
+        return str(data["status"]), str(data["details"].get("message", ""))
+
+    def dequeue(self, pull_id: str) -> None:
+        """Take a PR out of the merge queue; one that is not in it is fine."""
+        self.transport.mutate("Dequeue", DEQUEUE, {"id": pull_id})
 
     def delete_branch(self, branch: str) -> bool:
         """Delete a branch; False when GitHub keeps it (protected); an absent one is fine."""
@@ -256,11 +326,11 @@ class Api:
 
     def linked_issues(self, number: int) -> list[int]:
         """Open issues of this repository that the PR closes, as GitHub itself links them."""
-        owner, name = self.name.split("/")
+        owner, name = self.called.split("/")
         data = self.transport.graphql("LinkedIssues", LINKED_ISSUES, {"o": owner, "r": name, "n": number})
         nodes = data["repository"]["pullRequest"]["closingIssuesReferences"]["nodes"]
         return [
             int(node["number"])
             for node in nodes
-            if node["state"] == "OPEN" and node["repository"]["nameWithOwner"].lower() == self.name.lower()
+            if node["state"] == "OPEN" and node["repository"]["nameWithOwner"].lower() == self.called.lower()
         ]

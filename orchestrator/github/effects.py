@@ -23,6 +23,7 @@ from orchestrator.github.api import Api
 from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.log import get
 from orchestrator.model import Job
+from orchestrator.quoting import cap
 
 READ_BACK = 10.0  # seconds before an unknown outcome is looked for
 TRIES = 3
@@ -57,8 +58,7 @@ class Effects:
             try:
                 found = do()
             except Unknown:
-                if self._clock.wait(READ_BACK, self._halt):
-                    raise Stopped(self._halt.reason) from None
+                self._pause()
                 found = find()
         if found is None:
             raise Retry(f"{key}: GitHub gave no usable answer {TRIES} times")
@@ -70,6 +70,18 @@ class Effects:
 
         def run() -> bool:
             do()
+            return True
+
+        self.once(key, run, lambda: None)
+
+    def nod(self, key: str, do: Callable[[], object]) -> None:
+        """A reaction: nothing depends on it, so when GitHub does not take it (locked, blocked) the work goes on."""
+
+        def run() -> bool:
+            try:
+                do()
+            except ApiError as error:
+                get().warning("reaction_refused", key=key, answer=str(error))
             return True
 
         self.once(key, run, lambda: None)
@@ -87,6 +99,14 @@ class Effects:
 
         return self.once(key, post, lambda: self._find(number, key))
 
+    def said_before(self, key: str, number: int, text: str) -> bool:
+        """Whether another comment of ours on the same issue or PR says exactly this."""
+        mark = texts.mark(self._job(), key)
+        return any(
+            texts.is_ours(c, self._own_id) and not c.body.startswith(mark) and texts.said(c) == cap(text)
+            for c in self._api.comments(number)
+        )
+
     def show(self, key: str, number: int, text: str) -> None:
         """The one comment of this `key`, edited as things go on; written only when the text differs."""
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -102,15 +122,16 @@ class Effects:
 
     def _edit(self, key: str, number: int, comment: int, text: str) -> None:
         body = texts.marked(self._job(), key, text)
-        for _ in range(TRIES):
+        for left in reversed(range(TRIES)):
             try:
                 self._api.edit_comment(comment, body)
             except Unknown:
-                if self._clock.wait(READ_BACK, self._halt):
-                    raise Stopped(self._halt.reason) from None
+                self._pause()
             except ApiError as error:
-                self._cannot_edit(key, number, text, error)
-                return
+                if error.status != 404 or not left:
+                    self._cannot_edit(key, number, text, error)
+                    return
+                self._pause()  # a comment may be missing for a moment after it was made (octokit.js#900)
             else:
                 return
         get().warning("edit_unknown", number=number, key=key, tries=TRIES)
@@ -126,10 +147,17 @@ class Effects:
 
     def _find(self, number: int, key: str) -> int | None:
         mark = texts.mark(self._job(), key)
+        ours, _ = texts.claimed(texts.marked(self._job(), key, ""))
         for comment in self._api.comments(number):
             if texts.is_ours(comment, self._own_id) and comment.body.startswith(mark):
-                return comment.id
+                by, _ = texts.claimed(comment.body)
+                if by in ("", ours):
+                    return comment.id
         return None
+
+    def _pause(self) -> None:
+        if self._clock.wait(READ_BACK, self._halt):
+            raise Stopped(self._halt.reason)
 
     def _record(self, key: str, outcome: int | str | bool | None) -> None:
         job = self._job()

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from orchestrator.github import shape
 from orchestrator.github.api import Api
 from orchestrator.github.transport import ApiError, Moved, items_of
+from orchestrator.log import get
 from orchestrator.model import Repo, World
 from orchestrator.state import RepoMemory
 
@@ -44,7 +45,7 @@ class Feed:
     """The lists of one repository; remembers ETags between polls."""
 
     def __init__(self, api: Api, ready_label: str, busy_label: str) -> None:
-        self._api = api
+        self.api = api
         self._ready = ready_label
         self._busy = busy_label
         self._repo: Repo | None = None
@@ -59,11 +60,25 @@ class Feed:
         self._fresh_until = 0.0
 
     def look(self, memory: RepoMemory | None, busy: frozenset[int], adopt: bool) -> tuple[World, RepoMemory]:
-        """One poll. `busy`: issues under way; `adopt`: also offer issues that only GitHub knows to be under way."""
+        """One poll. `busy`: issues under way; `adopt`: also offer issues that only GitHub knows to be under way.
+
+        A repository that was renamed is found again by its id, and the rest of the house follows `api`.
+        """
+        try:
+            return self._look(memory, busy, adopt)
+        except Moved:
+            if memory is None:
+                raise  # never seen, so nothing shows that the new place is the one that was meant
+            self.api.follow(memory.id)
+            get().warning("repository_renamed", repo=self.api.name, now=self.api.called)
+            self.refresh()
+            return self._look(memory, busy, adopt)
+
+    def _look(self, memory: RepoMemory | None, busy: frozenset[int], adopt: bool) -> tuple[World, RepoMemory]:
         if self._now > self._fresh_until:
             self.refresh()
         # The name as it is set, which jobs and folders go by: GitHub does not care for its case.
-        repo = self._repo = self._repo or replace(self._api.repo(), name=self._api.name)
+        repo = self._repo = self._repo or replace(self.api.repo(), name=self.api.name)
         newest_first: dict[str, str | int] = {"sort": "updated", "direction": "desc", "per_page": 100}
         ready, now = self._list("ready", "issues", {**newest_first, "state": "open", "labels": self._ready})
         self._now, self._fresh_until = now, self._fresh_until or now + FULL_READ
@@ -95,7 +110,7 @@ class Feed:
         return world, replace(memory, cursor=max(memory.cursor, newest))
 
     def _first_memory(self, repo_id: int, pulls: list[Json], now: float) -> RepoMemory:
-        fresh = self._api.pushed_within_a_day() if pulls else frozenset()
+        fresh = self.api.pushed_within_a_day() if pulls else frozenset()
         history = {}
         for data in pulls:
             pull = shape.pull(data)
@@ -104,7 +119,7 @@ class Feed:
             if not pushed and pull.created_at < now - PULLS_HISTORY:
                 history[str(pull.number)] = pull.head_sha
         start = now - COMMENTS_HISTORY
-        return RepoMemory(id=repo_id, name=self._api.name, since=start, cursor=start, history=history)
+        return RepoMemory(id=repo_id, name=self.api.name, since=start, cursor=start, history=history)
 
     def _withdrawn(self, busy: frozenset[int], marked: set[int]) -> frozenset[int]:
         # The list may lag behind our own label, so each absence is confirmed by the issue itself.
@@ -112,7 +127,7 @@ class Feed:
 
     def _still_wanted(self, number: int) -> bool:
         try:
-            issue = self._api.issue(number)
+            issue = self.api.issue(number)
         except Moved:
             return False  # transferred to another repository
         except ApiError as error:
@@ -129,9 +144,9 @@ class Feed:
         enough: Callable[[list[Json]], bool] = lambda page: False,
     ) -> tuple[list[Json], float]:
         """All pages until `enough`, or the last reading when the first page did not change; GitHub's time then."""
-        transport = self._api.transport
+        transport = self.api.transport
         last = self._listings.get(name)
-        answer = transport.get(f"/repos/{self._api.name}/{path}", parameters, etag=last.etag if last else None)
+        answer = transport.get(f"/repos/{self.api.called}/{path}", parameters, etag=last.etag if last else None)
         now = answer.date
         if answer.status == 304 and last is not None:
             return last.items, now

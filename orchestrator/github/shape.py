@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from orchestrator.model import Actor, Comment, Issue, LabelEvent, PullRequest, Repo
+from orchestrator.model import Actor, Comment, Issue, LabelEvent, PullRequest, Repo, Review
 
 Json = Mapping[str, Any]
 
@@ -77,6 +77,16 @@ def comment(data: Json) -> Comment:
         created_at=seconds(data["created_at"]),
         updated_at=seconds(data["updated_at"]),
         node_id=str(data.get("node_id", "")),
+    )
+
+
+def review(data: Json) -> Review:
+    return Review(
+        id=int(data["id"]),
+        author=actor(data.get("user")),
+        state=str(data["state"]),
+        head=str(data.get("commit_id") or ""),
+        body=str(data.get("body") or ""),
     )
 
 

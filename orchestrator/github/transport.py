@@ -12,8 +12,11 @@ may not have happened, `Retry` when a read failed for reasons that pass.
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
+import socket
+import ssl
 import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -32,6 +35,7 @@ from orchestrator.errors import Retry, Stopped
 from orchestrator.log import get
 
 READ_TRIES = 3
+REFUSALS = 2  # answers 401 in a row that mean it
 TIMEOUT = 15  # seconds for the connection and between two bytes
 SECONDARY_PAUSE = 60.0  # GitHub's minimum where it names no time
 
@@ -59,8 +63,16 @@ class Moved(Exception):
     """The repository answers from another place."""
 
 
+class TokenRefused(Retry):
+    """GitHub answers 401, and did so when asked once more; nothing happened."""
+
+
 class _Passing(Exception):
     """A read that failed for reasons that pass."""
+
+
+class _Unauthorized(_Passing):
+    """A 401, which a token that is fine can meet once."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,8 @@ class Transport:
         self._paused_until = 0.0
         self._pauses = 0
         self._last_write = 0.0
+        self._refused = 0
+        self._taken = False  # answers 401 in a row
         self.quota: Quota | None = None
 
     def get(self, path: str, parameters: Mapping[str, str | int] | None = None, etag: str | None = None) -> Answer:
@@ -118,13 +132,15 @@ class Transport:
         headers = {"If-None-Match": etag} if etag else {}
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_Passing),
-            stop=tenacity.stop_after_attempt(READ_TRIES),
+            stop=_tried_enough,
             wait=tenacity.wait_exponential(multiplier=0.5, max=4) + tenacity.wait_random(0, 0.5),
             sleep=self._sleep,
             reraise=True,
         )
         try:
             return attempts(self._once, "GET", path, parameters or {}, headers, None)
+        except _Unauthorized as trouble:
+            raise TokenRefused(str(trouble)) from trouble
         except _Passing as trouble:
             raise Retry(f"GET {path} failed {READ_TRIES} times: {trouble}") from trouble
 
@@ -144,7 +160,7 @@ class Transport:
             raise Retry(f"GET {path}: GitHub counts {total} items and showed {seen}")
 
     def write(self, method: str, path: str, body: Mapping[str, Any] | None = None, patient: bool = True) -> Answer:
-        """Change something, once. ApiError: nothing happened; Unknown: it may have happened.
+        """Change something, once. ApiError, Retry: nothing happened; Unknown: it may have happened.
 
         `patient` False: a limit is a Retry at once, for a write whose reasons would be stale after the wait.
         """
@@ -152,6 +168,8 @@ class Transport:
             self._sleep(self._last_write + self._gap - self._clock.now())
             try:
                 return self._once(method, path, {}, {}, body, patient)
+            except _Unauthorized as trouble:
+                raise TokenRefused(str(trouble)) from trouble
             except _Passing as trouble:
                 raise Unknown(f"{method} {path}: {trouble}") from trouble
             finally:
@@ -167,6 +185,13 @@ class Transport:
         if answer.data.get("errors"):
             raise Retry(f"GraphQL {name}: {answer.data['errors'][0].get('message', 'unknown error')}")
         return answer.data["data"]
+
+    def mutate(self, name: str, query: str, variables: Mapping[str, Any]) -> None:
+        """A GraphQL mutation, once; raises as `write`."""
+        body = {"query": query, "operationName": name, "variables": dict(variables)}
+        errors = self.write("POST", self._client().requester.graphql_url, body).data.get("errors")
+        if errors:
+            raise ApiError(200, str(errors[0].get("message", "")), errors)
 
     def close(self) -> None:
         """Close every connection."""
@@ -214,11 +239,12 @@ class Transport:
                     method, path, parameters=dict(parameters), headers=dict(headers), input=body
                 )
             except (requests.RequestException, github.GithubException, AssertionError, ValueError, OSError) as error:
-                raise _Passing(f"{type(error).__name__}: {error}") from error
+                raise _Passing(_what_happened(error)) from error
             self._note(seen)
             pause = _limited(status, seen, text)
             if pause is None:
                 self._pauses = 0
+                self._note_token(status)
                 return _judge(status, seen, text)
             self._pause(pause)
 
@@ -236,6 +262,16 @@ class Transport:
             self._paused_until = max(self._paused_until, self._clock.now() + seconds)
         get().warning("github_limits", seconds=round(seconds))
 
+    def _note_token(self, status: int) -> None:
+        with self._lock:
+            before, self._refused = self._refused, self._refused + 1 if status == 401 else 0
+            self._taken = self._taken or status != 401
+        # A token that was never taken ends the start, with a sentence of its own.
+        if before < REFUSALS <= before + 1 and status == 401 and self._taken:
+            get().error("token_refused", next="no job goes on until it is taken again; see `orchestrator doctor`")
+        elif before >= REFUSALS and status != 401:
+            get().info("token_taken_again")
+
     def _sleep(self, seconds: float) -> None:
         if seconds > 0 and self._clock.wait(seconds, self._stop):
             raise Stopped(self._stop.reason)
@@ -249,6 +285,11 @@ class Transport:
             )
 
 
+def _tried_enough(call: tenacity.RetryCallState) -> bool:
+    trouble = call.outcome.exception() if call.outcome else None
+    return call.attempt_number >= (REFUSALS if isinstance(trouble, _Unauthorized) else READ_TRIES)
+
+
 def items_of(data: Any) -> list[Any]:
     """The list in an answer: bare, or under the one key that holds it (check runs)."""
     if isinstance(data, dict):
@@ -260,7 +301,33 @@ def items_of(data: Any) -> list[Any]:
 
 def _refuse_redirects(response: requests.Response, *_: Any, **__: Any) -> None:
     if response.status_code in (301, 302, 307, 308):
+        response.close()  # else the connection stays open until it is collected
         raise Moved(f"{response.url} moved to {response.headers.get('location', 'an unnamed place')}")
+
+
+_TROUBLE: tuple[tuple[type[BaseException], str], ...] = (
+    (ssl.SSLCertVerificationError, "the server's certificate is not trusted"),
+    (ssl.SSLError, "the encrypted connection could not be made"),
+    (socket.gaierror, "the server's name was not found"),
+    (ConnectionRefusedError, "the connection was refused"),
+    (requests.Timeout, "it timed out"),
+    (requests.exceptions.ProxyError, "the proxy does not let it through"),
+    (ConnectionError, "the connection was cut"),
+    (http.client.IncompleteRead, "the answer was cut short"),
+    (requests.ConnectionError, "the connection failed"),
+)
+
+
+def _what_happened(error: BaseException) -> str:
+    """Trouble with a connection in words for a person, whichever library's error wraps the cause."""
+    found = [error]
+    for each in found:
+        wrapped = (each.__cause__, *each.args)
+        found += [one for one in wrapped if isinstance(one, BaseException) and not any(one is f for f in found)]
+    for kind, words in _TROUBLE:
+        if any(isinstance(each, kind) for each in found):
+            return words
+    return f"there was no usable answer ({type(error).__name__})"
 
 
 def _limited(status: int, headers: Mapping[str, str], text: str) -> float | None:
@@ -290,6 +357,12 @@ def _judge(status: int, headers: Mapping[str, str], text: str) -> Answer:
         raise _Passing(f"the answer ({status}) is not whole JSON") from error
     if status < 400:
         return Answer(status, headers, data)
-    message = data.get("message", "") if isinstance(data, dict) else ""
-    errors = data.get("errors") if isinstance(data, dict) else None
-    raise ApiError(status, str(message), errors)
+    if status == 401:
+        why = data.get("message", "") if isinstance(data, dict) else ""
+        raise _Unauthorized(f"GitHub refuses the token (401 {why})")
+    said = data if isinstance(data, dict) else {}
+    # The asynchronous merge explains itself under `details`.
+    details = said.get("details") or {}
+    raise ApiError(
+        status, str(said.get("message") or details.get("message", "")), said.get("errors") or details or None
+    )

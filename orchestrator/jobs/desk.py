@@ -12,7 +12,7 @@ from typing import Any
 
 from structlog.contextvars import bind_contextvars
 
-from orchestrator import process, texts
+from orchestrator import process, refusals, texts
 from orchestrator.agents.base import Agent, Bounds, Outcome, Role, RunResult, Task
 from orchestrator.agents.prompts import prompt_file
 from orchestrator.clock import Clock, Stop
@@ -23,7 +23,7 @@ from orchestrator.git.worktree import Worktree
 from orchestrator.github.api import Api
 from orchestrator.github.effects import Effects
 from orchestrator.log import get
-from orchestrator.model import Actor, Job, Kind, Repo
+from orchestrator.model import Actor, Job, Kind, PullRequest, Repo, Status
 from orchestrator.settings import Settings
 from orchestrator.state import State
 
@@ -44,11 +44,12 @@ class Place:
 
 
 class CommandFailed(Refused):
-    """A set-up or pre-merge command did not pass; `output` is the end of what it said."""
+    """A set-up or pre-merge command did not pass; `output` is the end of what it said, or of the `what` it left."""
 
-    def __init__(self, reason: str, output: bytes) -> None:
+    def __init__(self, reason: str, output: bytes, what: str = "output") -> None:
         super().__init__(reason)
         self.output = output
+        self.what = what
 
 
 class Desk:
@@ -131,6 +132,16 @@ class Desk:
         ]
         return [n for n in made if self.api.issue(n).open]
 
+    def refuse_second_writer(self, pull: PullRequest) -> None:
+        """Refused while an agent of ours works on the branch of this PR, or has work that is not pushed yet."""
+        if not pull.open or pull.head_repo_id != self.place.repo.id:
+            return
+        for job in self._state.jobs.values():
+            theirs = job.kind is Kind.IMPLEMENT and job.repo == self.job.repo and job.branch == pull.head_ref
+            live = job.status in (Status.RUNNING, Status.WAITING)
+            if theirs and live and job.facts.get("pushed") != job.head:
+                raise Refused(refusals.agent_at_work(job))
+
     def drop_worktree(self, name: str) -> None:
         """The outcome stands, whatever happens to the worktree (wrangle#601); the next attempt replaces it anyway."""
         try:
@@ -164,12 +175,23 @@ class Desk:
                 limits=process.Limits(total=seconds),
                 stop=self.stop,
             )
+            if ended.killed:
+                get().warning("command_left_processes", command=command, ended=ended.killed)
             self.check()
             output = _end_of(part)
             if ended.cause is process.Cause.TOTAL:
                 raise CommandFailed(texts.command_late(command, number, len(commands), seconds), output)
             if ended.cause is not process.Cause.EXITED or ended.code != 0:
                 raise CommandFailed(texts.command_failed(command, number, len(commands), ended.code), output)
+
+    def refuse_changes(self, tree: Worktree) -> None:
+        """CommandFailed, with the diff, when tracked files are not as they were checked out."""
+        if changed := tree.modified():
+            diff = tree.changes()
+            log = self.new_log(f"{tree.name}-changes")
+            log.write_bytes(diff)
+            self.keep(log=str(log))
+            raise CommandFailed(refusals.files_modified(changed), diff, "diff")
 
     def run_agent(
         self, role: Role, cwd: Path, prompt: str, name: str, schema: dict[str, Any] | None = None

@@ -18,9 +18,11 @@ from orchestrator.agents.prompts import implement_prompt
 from orchestrator.errors import Refused, Retry
 from orchestrator.git.mirror import Pushed
 from orchestrator.github.transport import ApiError, Unknown
+from orchestrator.instance import instance_id
 from orchestrator.jobs.desk import STICKY, CommandFailed, Desk, Phase
 from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN, Comment, Status
 
+SETTLE = 10.0  # seconds until another daemon's claim shows
 CUT, WAITED = "cut", "waited"  # how the last run left the worktree
 
 
@@ -45,13 +47,52 @@ def claim(desk: Desk) -> str | None:
         return None
     desk.keep(asked_by=actor.login, branch=f"feature/issue-{job.number}")
     desk.note(label_seen=issue.updated_at)
-    desk.effects.again(f"eyes-{asked}", lambda: desk.api.react(job.number, "eyes"))
+    if not _first(desk, asked):
+        return None
+    desk.effects.nod(f"eyes-{asked}", lambda: desk.api.react(job.number, "eyes"))
     # Added before the other is removed, so that a crash in between leaves a visible state.
     desk.effects.again(f"busy-{asked}", lambda: desk.api.add_label(job.number, IN_PROGRESS))
     desk.effects.again(f"unready-{asked}", lambda: desk.api.remove_label(job.number, desk.settings.ready_label))
     if NEEDS_HUMAN in issue.labels:
         desk.effects.again(f"unstuck-{asked}", lambda: desk.api.remove_label(job.number, NEEDS_HUMAN))
     return "prepare"
+
+
+def _first(desk: Desk, event: str) -> bool:
+    """Whether this daemon works on the wish of this label event: the lowest comment that claims it says whose it is.
+
+    Another daemon may run on another machine with the same account. The one that was not first touches neither
+    labels nor branch. A comment of an earlier wish is claimed by an edit, which the others see only after a while.
+    """
+    mine = instance_id(desk.settings.state_file)
+    if not _claims(desk, event):
+        known = any(texts.claimed(c.body)[0] for c in _own_comments(desk))
+        desk.note(claim=texts.claim(mine, event))
+        desk.progress()
+        if known:
+            desk.wait(SETTLE)
+    claims = _claims(desk, event)
+    if not claims or min(claims)[1] == mine:
+        desk.note(claim=texts.claim(mine, event))
+        return True
+    if mine in (by for _, by in claims):
+        desk.effects.show(STICKY, desk.job.number, texts.ELSEWHERE)
+    desk.note(label_seen=desk.job.facts["label_seen"] + 1)
+    desk.keep(status=Status.DONE, reason="another daemon claimed this first")
+    return False
+
+
+def _claims(desk: Desk, event: str) -> list[tuple[int, str]]:
+    """(comment, instance) of everybody who wants to answer this label event."""
+    found = ((c.id, *texts.claimed(c.body)) for c in _own_comments(desk))
+    return [(number, by) for number, by, wish in found if by and wish == event]
+
+
+def _own_comments(desk: Desk) -> list[Comment]:
+    """What this daemon and those that share its account said on the issue in their one comment each."""
+    mark = texts.mark(desk.job, STICKY)
+    found = desk.api.comments(desk.job.number)
+    return [c for c in found if texts.is_ours(c, desk.place.me.id) and c.body.startswith(mark)]
 
 
 def _lie_down(desk: Desk, seen: float) -> None:

@@ -2,31 +2,33 @@
 
 hear → gate → land → tidy. `hear` checks who asked and pins the head that the person could see. `gate` reads
 everything afresh, lets the pure verdict decide, builds the merge of pinned head and live base and runs the
-commands on it, as often as the base moves. `land` makes the one irreversible call with `sha`. `tidy` closes
-linked issues, deletes the branch when that is safe, and says what landed.
+commands on it, as often as the base moves. `land` makes the one irreversible call with `sha`; where the
+branch demands GitHub's merge queue, the call enters it and `follow` waits for its end. `tidy` closes linked
+issues, deletes the branch when that is safe, and says what landed.
 
-Guaranteed: the permission, the checks, the PR and the base are read again right before the call; an
-ambiguous answer to the call is resolved by reading, never by calling again first; after `land` was entered
-a restart reads before it calls; what landed is compared with what was tested and a difference is said.
+Guaranteed: everything is read again right before the call; an ambiguous answer to the call is resolved by
+reading, never by calling again first; after `land` was entered a restart reads before it calls; what landed
+is compared with what was tested and a difference is said.
 
 Left alone: the API pins the head but not the base; the gap is one request wide and is looked for afterwards.
 """
 
 from __future__ import annotations
 
-from orchestrator import texts
-from orchestrator.decide.checks import CiVerdict, Reading, judge
-from orchestrator.decide.commands import Verb, parse
-from orchestrator.decide.verdict import Done, Merge, Refuse, Snapshot, Test, Verdict, Wait, verdict
+from typing_extensions import assert_never
+
+from orchestrator import refusals, texts
+from orchestrator.decide.answers import Answer, classify
+from orchestrator.decide.protected import protected
+from orchestrator.decide.verdict import SHA_DIGITS, Done, Merge, Refuse, Test, Wait, verdict
 from orchestrator.errors import Refused, Retry, Stopped
-from orchestrator.github.api import Api
 from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.jobs.desk import CommandFailed, Desk, Phase
+from orchestrator.jobs.reading import CHECKS_POLL, asker, await_change, cancelled_by, look
 from orchestrator.jobs.review import fetch_pinned
 from orchestrator.jobs.tidy import land_known, tidy
-from orchestrator.model import Actor, Checks, Comment, PullRequest, Status
+from orchestrator.model import Comment, PullRequest, Status
 
-CI_POLL = 20.0  # seconds between two readings of the checks
 CALL_TRIES = 3
 CALL_WAIT = 10.0  # seconds before an ambiguous answer is read
 
@@ -50,29 +52,35 @@ def hear(desk: Desk) -> str | None:
     pull = desk.api.pull(job.number)
     desk.keep(started_at=desk.clock.now(), title=pull.title, base_ref=pull.base_ref)
     _may_ask(desk, asked)
-    desk.effects.again("eyes", lambda: desk.api.react_to_comment(asked.id, "eyes"))
+    desk.effects.nod("eyes", lambda: desk.api.react_to_comment(asked.id, "eyes"))
     if pull.merged:
         return land_known(desk, pull, before=True)
     if not pull.open:
-        raise Refused(texts.CLOSED)
+        raise Refused(refusals.CLOSED)
     desk.keep(head=_pin(desk, pull))
-    _status(desk, "checking")
+    _status(desk, texts.CHECKING)
+    fetch_pinned(desk, pull.number, desk.job.head, pull.base_ref)
+    desk.note(demands=_demands(desk, pull))
     return "gate"
 
 
 def _answered(desk: Desk, comments: list[Comment]) -> bool:
     """Refused before the memory was lost: a failed attempt leaves nothing pending, so it is over for good."""
-    mark = texts.mark(desk.job, f"refused-{desk.job.trigger}")
-    return any(texts.is_ours(c, desk.place.me.id) and c.body.startswith(mark) for c in comments)
+    job, own = desk.job, desk.place.me.id
+    refused = texts.mark(job, f"refused-{job.trigger}"), texts.mark(job, f"denied-{job.facts['asked_by_id']}")
+    status = texts.mark(job, f"status-{job.trigger}")
+    return any(
+        c.body.startswith(refused) or (c.body.startswith(status) and texts.said(c).startswith(texts.OVER))
+        for c in comments
+        if texts.is_ours(c, own) and c.id > int(job.trigger)
+    )
 
 
 def _may_ask(desk: Desk, comment: Comment) -> None:
-    job = desk.job
-    asker = Actor(int(job.facts["asked_by_id"]), job.asked_by)
-    if not desk.api.permission(asker).may_write:
-        raise NotAllowed(texts.needs_write(job.asked_by))
+    if not desk.api.permission(asker(desk)).may_write:
+        raise NotAllowed(refusals.needs_write(desk.job.asked_by))
     if desk.api.was_edited(comment):
-        raise Refused(texts.EDITED)
+        raise Refused(refusals.EDITED)
 
 
 def _pin(desk: Desk, pull: PullRequest) -> str:
@@ -82,129 +90,58 @@ def _pin(desk: Desk, pull: PullRequest) -> str:
     named = str(job.facts.get("sha") or "")
     if named:
         if not pull.head_sha.startswith(named.lower()):
-            raise Refused(texts.head_is(pull.head_sha, trigger))
+            raise Refused(refusals.head_is(pull.head_sha, trigger))
         return pull.head_sha
     asked_at = float(job.facts["asked_at"])
     if job.facts.get("head_seen") == pull.head_sha:
         return pull.head_sha
     if pull.head_repo_id != desk.place.repo.id:
-        raise Refused(texts.FORK)
+        # What a fork was pushed to cannot be read, so the person names what they saw.
+        allowed = desk.settings.allow_fork_merge
+        raise Refused(refusals.name_the_sha(refusals.FROM_A_FORK, pull.head_sha, trigger) if allowed else refusals.FORK)
     try:
         seen = desk.api.head_before(pull.head_ref, asked_at)
     except ApiError as error:
-        raise Refused(texts.pushed_after(pull.head_sha, trigger)) from error
+        raise Refused(refusals.pushed_after(pull.head_sha, trigger)) from error
     if seen != pull.head_sha:
-        raise Refused(texts.pushed_after(pull.head_sha, trigger))
+        raise Refused(refusals.pushed_after(pull.head_sha, trigger))
     return pull.head_sha
+
+
+def _demands(desk: Desk, pull: PullRequest) -> str:
+    """Why the command alone is not enough here and the commit must be named; "" when it is, or was named."""
+    if len(str(desk.job.facts.get("sha") or "")) >= SHA_DIGITS:
+        return ""
+    if pull.head_repo_id != desk.place.repo.id:
+        return refusals.FROM_A_FORK
+    if pull.author is None or not desk.api.permission(pull.author).may_write:
+        return refusals.AUTHOR_MAY_NOT_WRITE
+    base = desk.mirror.sha(f"refs/remotes/origin/{pull.base_ref}")
+    steering = protected(desk.mirror.changed(base, desk.job.head)) if base else ()
+    return refusals.touches(steering) if steering else ""
 
 
 def gate(desk: Desk) -> str | None:
     """Read, decide, and do what the verdict says, until it says merge, refuse or done."""
     while True:
         desk.check()
-        decision, seen = _read_and_decide(desk)
-        match decision:
+        snapshot, checks = look(desk)
+        decided = verdict(snapshot)
+        match decided:
             case Done():
-                return land_known(desk, desk.api.pull(desk.job.number), before=False)
+                return land_known(desk, snapshot.pull, before=False)
             case Refuse(why):
                 raise Refused(why)
             case Test():
                 _test(desk)
-            case Wait(why):
+            case Wait(until, why):
                 _status(desk, why)
-                _await_checks(desk, seen)
-            case Merge(checks):
-                desk.note(checks=checks)
+                await_change(desk, checks, until)
+            case Merge(green):
+                desk.note(checks=green, queue_demanded=snapshot.queued)
                 return "land"
-
-
-def _read_and_decide(desk: Desk) -> tuple[Verdict, CiVerdict]:
-    """The final read block: permission, checks, PR, base tip, comments, in this order, with no work in between.
-
-    The verdict, and what was seen of the checks without regard to what is required.
-    """
-    job = desk.job
-    permission = desk.api.permission(Actor(int(job.facts["asked_by_id"]), job.asked_by))
-    ci, seen, has_workflows = _read_checks(desk)
-    pull = desk.api.pull(job.number)
-    base_tip = desk.api.branch_sha(job.base_ref) or ""
-    cancelled_by = _cancelled_by(desk, pull)
-    now = desk.clock.now()
-    facts = desk.job.facts
-    decision = verdict(
-        Snapshot(
-            pull=pull,
-            repo_id=desk.place.repo.id,
-            pinned=job.head,
-            base_ref=job.base_ref,
-            permission=permission,
-            asked_by=job.asked_by,
-            ci=ci,
-            base_tip=base_tip,
-            tested_base=job.base if job.tree else "",
-            tests=int(facts.get("tests", 0)),
-            cancelled_by=cancelled_by,
-            waited=now - float(facts["ci_since"]),
-            empty_for=now - float(facts["empty_since"]) if facts.get("empty_since") else 0.0,
-            has_workflows=has_workflows,
-            ci_settle=desk.settings.ci_settle,
-            ci_timeout=desk.settings.ci_timeout,
-        )
-    )
-    return decision, seen
-
-
-def _cancelled_by(desk: Desk, pull: PullRequest) -> str:
-    """Who took the command back: by a later `/merge cancel` of somebody who may, or by deleting the comment."""
-    job = desk.job
-    comments = desk.api.comments(job.number)
-    if all(str(c.id) != job.trigger for c in comments):
-        return job.asked_by
-    for comment in comments:
-        author = comment.author
-        if author is None or comment.id <= int(job.trigger) or texts.is_ours(comment, desk.place.me.id):
-            continue
-        command = parse(comment.body, desk.settings.merge_comment_trigger)
-        if command is not None and command.verb is Verb.CANCEL and may_cancel(desk.api, pull, author):
-            return author.login
-    return ""
-
-
-def may_cancel(api: Api, pull: PullRequest, actor: Actor) -> bool:
-    """Write permission, or one's own PR."""
-    return (pull.author is not None and pull.author.id == actor.id) or api.permission(actor).may_write
-
-
-def _read_checks(desk: Desk) -> tuple[CiVerdict, CiVerdict, bool]:
-    """A complete reading of the pinned head's checks; the time of the first one, and of the first empty one."""
-    job = desk.job
-    runs = tuple(desk.api.check_runs(job.head))
-    required = desk.api.required_checks(job.base_ref)
-    ci = judge(Checks(job.head, runs, required))
-    now = desk.clock.now()
-    since = float(job.facts.get("ci_since", now))
-    empty = float(job.facts.get("empty_since") or now) if ci.reading is Reading.EMPTY else 0.0
-    desk.note(ci_since=since, empty_since=empty)
-    has_workflows = ci.reading is Reading.EMPTY and _has_workflows(desk)
-    return ci, judge(Checks(job.head, runs)), has_workflows
-
-
-def _await_checks(desk: Desk, seen: CiVerdict) -> None:
-    """Wait until another look at everything is worth its requests: the checks changed, or time ran out."""
-    settle, timeout = desk.settings.ci_settle, desk.settings.ci_timeout
-    until = desk.clock.now() + (settle if seen.reading is Reading.EMPTY else timeout)
-    while True:
-        desk.wait(min(CI_POLL, settle or CI_POLL))
-        runs = tuple(desk.api.check_runs(desk.job.head))
-        if judge(Checks(desk.job.head, runs)) != seen or desk.clock.now() >= until:
-            return
-
-
-def _has_workflows(desk: Desk) -> bool:
-    desk.mirror.ensure()
-    if desk.mirror.sha(desk.job.head) is None:
-        return True  # not fetched yet, so not shown to have none
-    return desk.mirror.has_path(desk.job.head, ".github/workflows")
+            case _:
+                assert_never(decided)
 
 
 def _test(desk: Desk) -> None:
@@ -214,20 +151,20 @@ def _test(desk: Desk) -> None:
     fetch_pinned(desk, job.number, job.head, job.base_ref)
     base = desk.mirror.sha(f"refs/remotes/origin/{job.base_ref}")
     if base is None:
-        raise Refused(f"The base branch `{job.base_ref}` does not exist any more.")
+        raise Refused(refusals.base_gone(job.base_ref))
     _status(desk, texts.testing(base, len(desk.settings.pre_merge_commands)))
     result = desk.mirror.merge(base, job.head)
     if result.conflicts:
-        raise Refused(texts.conflict(result.conflicts, base))
+        raise Refused(refusals.conflict(result.conflicts, base))
+    if result.tree == desk.mirror.sha(f"{base}^{{tree}}"):
+        raise Refused(refusals.NOTHING_TO_LAND)
     commit = desk.mirror.commit_tree(result.tree, [base, job.head], f"Merge {job.head} into {job.base_ref}\n")
     tree = desk.worktree(f"merge-{job.number}")
     tree.create(commit, None)
     commands = desk.settings.pre_merge_commands
     if commands:
         desk.commands(commands, tree.path, desk.new_log(f"merge-{job.number}"), desk.settings.command_timeout)
-        changed = tree.modified()
-        if changed:
-            raise Refused(texts.files_modified(changed))
+        desk.refuse_changes(tree)
     desk.note(tests=int(desk.job.facts.get("tests", 0)) + 1)
     desk.keep(base=base, tree=result.tree)
 
@@ -240,7 +177,7 @@ def land(desk: Desk) -> str | None:
     desk.check()
     desk.keep(effects={**job.effects, ANNOUNCED: None})
     try:
-        done = desk.api.merge(job.number, job.head)
+        return _call(desk)
     except Unknown:
         # GitHub answers 500 after merging (kodiak#397): wait, then read. Only the daemon's own end cuts this wait.
         if desk.clock.wait(CALL_WAIT, desk.halt):
@@ -251,8 +188,57 @@ def land(desk: Desk) -> str | None:
         return "gate"
     except ApiError as error:
         return _said_no(desk, error)
+
+
+def _call(desk: Desk) -> str:
+    """Into the queue where the branch demands one, else the merge itself."""
+    job, method = desk.job, desk.settings.merge_method
+    if job.facts.get("queue_demanded"):
+        try:
+            request = desk.api.enqueue(job.number, job.head, method)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            # A server without the endpoint: its answer to the plain call says what is wanted.
+        else:
+            return _in_queue(desk, request)
+    done = desk.api.merge(job.number, job.head, method)
     desk.keep(merge_sha=done.sha)
     return "tidy"
+
+
+def _in_queue(desk: Desk, request: str) -> str:
+    desk.note(queue=request, queued_at=desk.clock.now())
+    _status(desk, texts.QUEUED)
+    return "follow"
+
+
+def follow(desk: Desk) -> str | None:
+    """In GitHub's queue, which tests by its own rules: until it landed, was dropped, or `CI_TIMEOUT` is over."""
+    number, request = desk.job.number, str(desk.job.facts["queue"])
+    while True:
+        desk.check()
+        pull = desk.api.pull(number)
+        if pull.merged:
+            return land_known(desk, pull, before=False)
+        if who := cancelled_by(desk, pull):
+            raise Refused(refusals.cancelled_by(who))
+        status, sentence = desk.api.enqueued(number, request) if request else ("enqueued", "")
+        if status == "failed":
+            return _said_no(desk, ApiError(409, sentence))
+        if status == "enqueued" and not desk.api.merge_state(number).queued and not desk.api.pull(number).merged:
+            raise Refused(refusals.QUEUE_DROPPED)
+        if desk.clock.now() >= float(desk.job.facts["queued_at"]) + desk.settings.ci_timeout:
+            raise Refused(refusals.queue_late(desk.settings.ci_timeout))
+        desk.wait(CHECKS_POLL)
+
+
+def _leave_queue(desk: Desk) -> None:
+    if "queue" not in desk.job.facts:
+        return
+    found = desk.api.merge_state(desk.job.number)
+    if found.queued:
+        desk.effects.again("dequeue", lambda: desk.api.dequeue(found.id))
 
 
 def _read_back(desk: Desk) -> str:
@@ -260,7 +246,9 @@ def _read_back(desk: Desk) -> str:
     pull = desk.api.pull(desk.job.number)
     if pull.merged:
         return land_known(desk, pull, before=False)
-    return _call_again(desk, texts.merge_unclear(CALL_TRIES))
+    if desk.job.facts.get("queue_demanded") and desk.api.merge_state(pull.number).queued:
+        return _in_queue(desk, "")
+    return _call_again(desk, refusals.merge_unclear(CALL_TRIES))
 
 
 def _call_again(desk: Desk, otherwise: str) -> str:
@@ -278,28 +266,31 @@ def _unannounce(desk: Desk) -> None:
 
 
 def _said_no(desk: Desk, error: ApiError) -> str | None:
-    """A definite no: somebody was first, the base moved, or GitHub's own sentence for the person."""
-    job = desk.job
-    pull = desk.api.pull(job.number)
+    """A definite no: somebody was first, something moved, or GitHub's own sentence for the person."""
+    pull = desk.api.pull(desk.job.number)
     if pull.merged:
         return land_known(desk, pull, before=False)
     _unannounce(desk)
-    if error.status == 405 and error.says("base branch was modified"):
-        desk.keep(tree="")
-        return "gate"
-    if pull.head_sha != job.head:
-        raise Refused(texts.head_moved(job.head, pull.head_sha))
-    if error.status == 405 and error.says("not mergeable"):
-        # Our own merge is clean; right after another merge GitHub's word is stale.
-        desk.wait(CALL_WAIT)
-        return _call_again(desk, texts.github_refuses(error.message))
-    raise Refused(texts.github_refuses(error.message))
+    meaning = classify(error.status, str(error))
+    match meaning:
+        case Answer.BASE_MOVED:
+            desk.keep(tree="")
+            return "gate"
+        case Answer.AGAIN:
+            desk.wait(CALL_WAIT)
+            return _call_again(desk, refusals.github_refuses(error.message))
+        case Answer.FORBIDDEN:
+            raise Refused(refusals.github_forbids(error.message))
+        case Answer.FINAL:
+            raise Refused(refusals.github_refuses(error.message))
+        case _:
+            assert_never(meaning)
 
 
 def finish(desk: Desk) -> None:
     """The tail; who took the command back after the call learns that it was too late."""
     ours = not desk.job.facts.get("merged_by")
-    tidy(desk, late=ours and bool(_cancelled_by(desk, desk.api.pull(desk.job.number))))
+    tidy(desk, late=ours and bool(cancelled_by(desk, desk.api.pull(desk.job.number))))
 
 
 def _status(desk: Desk, step: str) -> None:
@@ -319,11 +310,15 @@ def fail(desk: Desk, error: Refused) -> None:
         desk.drop_worktree(f"merge-{job.number}")
         desk.keep(status=Status.DONE, pr=job.number, reason=str(error))
         return
+    _leave_queue(desk)
     # One refusal for each person and PR, however often they ask.
     key = f"denied-{job.facts['asked_by_id']}" if isinstance(error, NotAllowed) else f"refused-{job.trigger}"
-    output = error.output if isinstance(error, CommandFailed) else b""
-    desk.effects.say(key, job.number, texts.merge_refused(job, str(error), desk.hidden(output)))
-    if f"status-{job.trigger}" in job.effects:
+    shown = (desk.hidden(error.output), error.what) if isinstance(error, CommandFailed) else ()
+    text = texts.merge_refused(job, str(error), *shown)
+    repeated = desk.effects.said_before(key, job.number, text)
+    if not repeated:
+        desk.effects.say(key, job.number, text)
+    if repeated or f"status-{job.trigger}" in job.effects:
         desk.effects.show(f"status-{job.trigger}", job.number, texts.attempt_over(job, str(error)))
     desk.drop_worktree(f"merge-{job.number}")
     desk.note(failed=True)
@@ -339,4 +334,4 @@ def cancelled(desk: Desk, reason: str) -> str | None:
     return None
 
 
-PHASES: dict[str, Phase] = {"hear": hear, "gate": gate, "land": land, "tidy": finish}
+PHASES: dict[str, Phase] = {"hear": hear, "gate": gate, "land": land, "follow": follow, "tidy": finish}

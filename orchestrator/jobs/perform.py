@@ -22,6 +22,7 @@ from orchestrator.model import Job, Kind, Status
 
 STORIES: dict[Kind, types.ModuleType] = {Kind.IMPLEMENT: implement, Kind.REVIEW: review, Kind.MERGE: merge}
 FAILURES = 5
+MISSES = 2  # times that something is looked for again before a 404 is believed
 BACK_OFF = 10.0
 BACK_OFF_MOST = 300.0
 
@@ -69,7 +70,11 @@ def _tell(desk: Desk) -> None:
     except (Retry, Unknown, Moved) as trouble:
         _later(desk, _retry(trouble))
     except (ApiError, GitError, Missing) as error:
-        story.fail(desk, Refused(str(error)))
+        if isinstance(error, ApiError) and error.status == 404 and desk.job.failures < MISSES:
+            # What a list or an answer has just shown may be missing for a moment (octokit.js#900).
+            _later(desk, Retry(str(error)))
+        else:
+            story.fail(desk, Refused(str(error)))
 
 
 def _phases(desk: Desk, story: types.ModuleType, phase: str = "") -> None:

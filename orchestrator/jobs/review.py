@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator import texts
+from orchestrator import refusals, texts
 from orchestrator.agents.base import Role
 from orchestrator.agents.prompts import REVIEW_SCHEMA, review_prompt
 from orchestrator.errors import Refused, Retry
@@ -37,12 +37,12 @@ def prepare(desk: Desk) -> str | None:
     if _find(desk) is not None:
         desk.keep(status=Status.DONE, reason="this head has its review already")
         return None
-    desk.effects.again(f"eyes-{pull.head_sha}", lambda: desk.api.react(job.number, "eyes"))
+    desk.effects.nod(f"eyes-{pull.head_sha}", lambda: desk.api.react(job.number, "eyes"))
     desk.progress()
     fetch_pinned(desk, job.number, pull.head_sha, pull.base_ref)
     base = desk.mirror.sha(f"refs/remotes/origin/{pull.base_ref}")
     if base is None:
-        raise Refused(f"The base branch `{pull.base_ref}` does not exist any more.")
+        raise Refused(refusals.base_gone(pull.base_ref))
     desk.keep(base=base)
     return "run"
 
@@ -113,9 +113,8 @@ def post(desk: Desk) -> None:
 def _find(desk: Desk) -> int | None:
     mark = texts.mark(desk.job, f"review-{desk.job.head}")
     for review in desk.api.reviews(desk.job.number):
-        by = (review.get("user") or {}).get("id")
-        if by == desk.place.me.id and str(review.get("body") or "").startswith(mark):
-            return int(review["id"])
+        if review.author is not None and review.author.id == desk.place.me.id and review.body.startswith(mark):
+            return review.id
     return None
 
 

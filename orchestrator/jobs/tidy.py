@@ -13,7 +13,8 @@ from orchestrator.model import PullRequest, Status
 def land_known(desk: Desk, pull: PullRequest, before: bool) -> str:
     """GitHub says it is merged: by us without an answer, by a person, or (`before`) long ago."""
     by = pull.merged_by
-    ours = by is not None and by.id == desk.place.me.id and "merge" in desk.job.effects
+    # A queue merges in its own name what we put into it.
+    ours = "queue" in desk.job.facts or (by is not None and by.id == desk.place.me.id and "merge" in desk.job.effects)
     desk.note(merged_before=before, merged_by="" if ours or by is None else by.login)
     desk.keep(merge_sha=pull.merge_sha or "", head=desk.job.head or pull.head_sha)
     return "tidy"
@@ -41,7 +42,7 @@ def _close_issues(desk: Desk) -> list[str]:
         try:
             desk.effects.again(f"close-{number}", lambda n=number: desk.api.close_issue(n))  # type: ignore[misc]
         except ApiError as error:
-            kept.append(texts.issue_kept(number, f"GitHub answered {error.status}"))
+            kept.append(texts.issue_kept(number, texts.answered(error.status)))
     return kept
 
 
@@ -63,38 +64,51 @@ def _verdict(desk: Desk) -> str:
         return texts.merged_by(job, str(job.facts["merged_by"]))
     desk.mirror.fetch(f"refs/heads/{job.base_ref}")
     tree = desk.mirror.sha(f"{job.merge_sha}^{{tree}}")
-    parent = desk.mirror.sha(f"{job.merge_sha}^")
-    if tree is None or parent is None:
+    below = _below(desk)
+    if tree is None or below is None:
         raise Retry(f"{job.merge_sha} is not on {job.base_ref} yet")
-    if tree != job.tree or parent != job.base:
-        return texts.untested(job, parent, desk.mirror.log(job.base, parent))
+    if tree != job.tree or below != job.base:
+        untested = desk.mirror.log(job.base, below)
+        return (texts.queued_with if "queue" in job.facts else texts.untested)(job, below, untested)
     return texts.merged(job, desk.settings.pre_merge_commands, str(job.facts.get("checks", "")))
+
+
+def _below(desk: Desk) -> str | None:
+    """What the base showed before ours landed: under one commit, or under as many as were rebased."""
+    job = desk.job
+    rebased = desk.settings.merge_method == "rebase"
+    below: str | None = job.merge_sha
+    for _ in desk.mirror.log(job.base, job.head) if rebased else range(1):
+        below = below and desk.mirror.sha(f"{below}^")
+    return below
 
 
 def _delete_branch(desk: Desk, pull: PullRequest) -> str:
     """Delete the head branch when that is safe; else the reason why it stays ("" when it is gone)."""
     if desk.job.effects.get("branch"):
         return ""
+    if not desk.settings.delete_branch:
+        return ""
     if pull.head_repo_id != desk.place.repo.id:
-        return "it is in another repository"
+        return texts.IN_ANOTHER_REPO
     try:
         if pull.head_ref == desk.api.repo().default_branch:
-            return "it is the default branch"
+            return texts.IS_DEFAULT
         tip = desk.api.branch_sha(pull.head_ref)
         if tip is None:
             return ""
         if tip != pull.head_sha or (desk.job.head and tip != desk.job.head):
-            return f"it got new commits after the merge, its tip is now {texts.short(tip)}"
+            return texts.got_commits(tip)
         if desk.api.is_protected(pull.head_ref):
-            return "it is protected"
+            return texts.IS_PROTECTED
         stacked = desk.api.based_on(pull.head_ref)
         if stacked:
             # GitHub closes the PRs that are based on a deleted branch (cli/cli#1168).
-            return "open pull requests are based on it: " + ", ".join(f"#{n}" for n in stacked)
+            return texts.stacked(stacked)
         desk.effects.once("branch", lambda: desk.api.delete_branch(pull.head_ref), lambda: None)
     except ApiError as error:
-        return f"GitHub answered {error.status}"
+        return texts.answered(error.status)
     except Retry as trouble:
         get().warning("branch_kept", trouble=str(trouble))
-        return "GitHub did not say whether it may go"
-    return "" if desk.job.effects.get("branch") else "GitHub protects it"
+        return texts.NOT_SAID
+    return "" if desk.job.effects.get("branch") else texts.NOT_DELETED

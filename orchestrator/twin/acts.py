@@ -43,7 +43,7 @@ def add_event(
 
 def open_issue(world: World, repo: Repository, user: User, title: str, body: str | None) -> Issue:
     """A new issue under the next free number."""
-    number = max(repo.issues, default=0) + 1
+    number = next_number(repo)
     issue = Issue(world.new_id(), repo, number, title, body, user, world.now(), world.now())
     repo.issues[number] = issue
     return issue
@@ -142,6 +142,30 @@ def set_draft(world: World, pull: Pull, actor: User, draft: bool) -> None:
         touch(world, pull.issue)
 
 
+def transfer(world: World, issue: Issue, to: Repository, actor: User) -> Issue:
+    """Move an issue to another repository, where it gets a new number and keeps its comments."""
+    old = issue.repo
+    del old.issues[issue.number]
+    old.gone[issue.number] = issue
+    issue.repo, issue.number = to, next_number(to)
+    to.issues[issue.number] = issue
+    issue.labels = [label for label in issue.labels if to.find_label(label.name) is label]
+    add_event(world, issue, "transferred", actor)
+    touch(world, issue)
+    return issue
+
+
+def delete_issue(issue: Issue) -> None:
+    """Delete an issue for good; its number stays taken."""
+    del issue.repo.issues[issue.number]
+    issue.repo.gone[issue.number] = None
+
+
+def next_number(repo: Repository) -> int:
+    """The number of the next issue or PR."""
+    return max([*repo.issues, *repo.gone], default=0) + 1
+
+
 def retarget(world: World, pull: Pull, actor: User, base: str) -> None:
     """Point an open PR at another base branch."""
     pull.base_ref = base
@@ -217,6 +241,13 @@ def review(world: World, pull: Pull, user: User, state: str, body: str, commit: 
     pull.reviews.append(made)
     pull.updated_at = world.now()
     return made
+
+
+def dismiss(world: World, pull: Pull, actor: User, given: Review) -> None:
+    """Take the weight off a submitted review."""
+    given.state = "DISMISSED"
+    add_event(world, pull.issue, "review_dismissed", actor)
+    pull.updated_at = world.now()
 
 
 def review_comment(

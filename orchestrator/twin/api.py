@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from orchestrator.twin import graphql, routes_code, routes_issues, routes_pulls
+from orchestrator.twin import graphql, queue, routes_code, routes_issues, routes_merge, routes_pulls
 from orchestrator.twin.journal import Journal
-from orchestrator.twin.protocol import DOCS, Call, Refusal, Reply, find
+from orchestrator.twin.protocol import Call, Moved, Refusal, Reply, find, not_found
 from orchestrator.twin.shapes_pulls import PullShapes
 from orchestrator.twin.world import Repository, Token, World
 
-TABLES = (routes_code.routes, routes_pulls.routes, routes_issues.routes)
+TABLES = (routes_code.routes, routes_pulls.routes, routes_merge.routes, routes_issues.routes)
 HOUR = 3600
 _REPO_PATH = re.compile(r"/repos/([^/]+)/([^/]+)(/.*)?")
 _ID_PATH = re.compile(r"/repositories/(\d+)(/.*)?")
@@ -57,6 +57,7 @@ class Api:
     def answer(self, request: Request) -> Answered:
         """Do what is asked. Takes the world's lock."""
         with self.world.lock:
+            queue.settle(self.world)
             token = self._token(request.headers)
             headers: dict[str, str] = {}
             try:
@@ -92,10 +93,10 @@ class Api:
 
     def _graphql(self, request: Request, token: Token) -> Reply:
         body = request.body if isinstance(request.body, dict) else {}
-        operation = str(body.get("operationName"))
-        found = graphql.answer(self.world, token.user, operation, body.get("variables") or {})
-        if found is None:
-            raise self._unknown(f"GraphQL operation {operation}")
+        try:
+            found = graphql.answer(self.world, token.user, str(body.get("query")), body.get("variables") or {})
+        except graphql.Unknown as unknown:
+            raise self._unknown(f"GraphQL: {unknown}") from unknown
         return Reply(200, found)
 
     def _routed(self, request: Request, token: Token) -> Reply:
@@ -104,7 +105,9 @@ class Api:
         if found is None:
             raise self._unknown(f"{request.method} {request.path}")
         if repo is not None and not self.world.may(repo, token.user, "read"):
-            raise Refusal(404, "Not Found")
+            raise not_found()
+        if repo is not None and request.method == "POST" and token.user.id in repo.blocked:
+            raise Refusal(403, "User is blocked")
         endpoint, args = found
         shape = PullShapes(self.world, request.url)
         return endpoint(
@@ -117,7 +120,7 @@ class Api:
         if by_id:
             repo = self.world.repos.get(int(by_id[1]))
             if repo is None:
-                raise Refusal(404, "Not Found")
+                raise not_found()
             return f"/repos/{repo.full_name}{by_id[2] or ''}", repo
         by_name = _REPO_PATH.fullmatch(request.path)
         if not by_name:
@@ -126,7 +129,9 @@ class Api:
         repo = self.world.find_repo(owner, name)
         moved = self.world.renamed.get(f"{owner}/{name}".lower())
         if repo is None and moved is not None:
-            raise _Moved(request, f"{request.url}/repositories/{moved}{by_name[3] or ''}")
+            query = "&".join(f"{name}={value}" for name, value in request.query.items())
+            address = f"{request.url}/repositories/{moved}{by_name[3] or ''}" + (f"?{query}" if query else "")
+            raise Moved(301 if request.method == "GET" else 307, address)
         return request.path, repo
 
     def _unknown(self, what: str) -> Refusal:
@@ -179,20 +184,6 @@ class Api:
             "X-GitHub-Media-Type": "github.v3; format=json",
             "X-GitHub-Api-Version-Selected": "2022-11-28",
             "X-GitHub-Request-Id": f"{self._serial:04X}:TWIN",
-        }
-
-
-class _Moved(Refusal):
-    """301 for reads, 307 for writes, with the numeric address."""
-
-    def __init__(self, request: Request, address: str) -> None:
-        read = request.method == "GET"
-        super().__init__(301 if read else 307, "Moved Permanently" if read else "Temporary Redirect")
-        query = "&".join(f"{name}={value}" for name, value in request.query.items())
-        self.body = {
-            "message": self.body["message"],
-            "url": address + (f"?{query}" if query else ""),
-            "documentation_url": DOCS,
         }
 
 

@@ -24,6 +24,7 @@ class Trouble(str, Enum):
     RESET = "reset"  # connection dropped before it does anything
     CUT = "cut"  # applied; half the body under the full Content-Length, then closed
     SHORT = "short"  # applied; half the body with a matching Content-Length
+    STALL = "stall"  # applied; the head and half the body, then silence
     HTML = "html"  # 200 and a web page; not applied
     APPLY_THEN_STATUS = "apply_then_status"
     APPLY_THEN_RESET = "apply_then_reset"
@@ -68,6 +69,11 @@ def cut() -> Kind:
 def short() -> Kind:
     """Send half of the body as if it were whole: it arrives well and does not parse."""
     return Kind(Trouble.SHORT)
+
+
+def stall() -> Kind:
+    """Send the head and half of the body, then nothing more until the client gives up or the twin closes."""
+    return Kind(Trouble.STALL)
 
 
 def html() -> Kind:
@@ -133,24 +139,24 @@ class Faults:
         with self._lock:
             self._hooks.append(_Hook(match, call, nth, after))
 
-    def strike(self, method: str, path: str) -> Kind | None:
+    def strike(self, method: str, path: str, body: Any) -> Kind | None:
         """The trouble this request meets, if any; every matching fault counts it."""
         struck: Kind | None = None
         with self._lock:
             for armed in self._armed:
-                if not matches(armed.fault.match, method, path):
+                if not matches(armed.fault.match, method, path, body):
                     continue
                 armed.seen += 1
                 if struck is None and armed.fault.nth <= armed.seen < armed.fault.nth + armed.fault.times:
                     struck = armed.fault.kind
         return struck
 
-    def run_hooks(self, method: str, path: str, after: bool) -> None:
+    def run_hooks(self, method: str, path: str, body: Any, after: bool) -> None:
         """Run what was asked for before or after this request, in the calling thread, without any lock."""
         due: list[Callable[[], object]] = []
         with self._lock:
             for hook in self._hooks:
-                if hook.after is after and matches(hook.match, method, path):
+                if hook.after is after and matches(hook.match, method, path, body):
                     hook.seen += 1
                     if hook.seen == hook.nth:
                         due.append(hook.call)

@@ -39,25 +39,46 @@ class GitHttp:
         found = PATH.fullmatch(path)
         if found is None:
             raise ValueError(path)
-        owner, name, service = found.groups()
+        service = found[3]
         with self.world.lock:
             user = self._user(headers)
             if user is None:
                 return GitAnswer(401, {"WWW-Authenticate": 'Basic realm="GitHub"'}, b"Authentication failed.")
-            repo = self.world.find_repo(owner, name)
-            if repo is None and f"{owner}/{name}".lower() in self.world.renamed:
-                moved = self.world.repos[self.world.renamed[f"{owner}/{name}".lower()]]
-                address = f"{url}/{moved.full_name}.git/{service}?{query}".rstrip("?")
-                return GitAnswer(301, {"Location": address}, b"", user.login)
-            if repo is None or not self.world.may(repo, user, "read"):
-                return GitAnswer(404, {}, b"Repository not found.", user.login)
             writes = "git-receive-pack" in (service, query.removeprefix("service="))
-            if writes and not self.world.may(repo, user, "write"):
-                said = f"Permission to {repo.full_name}.git denied to {user.login}."
-                return GitAnswer(403, {"Content-Type": "text/plain"}, said.encode(), user.login)
+            repo = self._opened(found, query, user, writes, url)
+            if isinstance(repo, GitAnswer):
+                return repo
             if service == "info/refs" and not writes:
                 pushes.fetched(repo)
-        return self._served(repo, user, method, service, query, headers, body)
+        environ = {
+            "GIT_PROJECT_ROOT": str(repo.bare.path.parent),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "PATH_INFO": f"/{repo.bare.path.name}/{service}",
+            "QUERY_STRING": query,
+            "REQUEST_METHOD": method,
+            "CONTENT_TYPE": headers.get("content-type", ""),
+            "CONTENT_LENGTH": str(len(body)),
+            "HTTP_CONTENT_ENCODING": headers.get("content-encoding", ""),
+            "GIT_PROTOCOL": headers.get("git-protocol", ""),
+            "REMOTE_USER": user.login,
+            "REMOTE_ADDR": "127.0.0.1",
+        }
+        return self._served(repo, user, service, environ, body)
+
+    def _opened(self, found: re.Match[str], query: str, user: User, writes: bool, url: str) -> Repository | GitAnswer:
+        """The repository of a path, or why this user does not get it."""
+        owner, name, service = found.groups()
+        repo = self.world.find_repo(owner, name)
+        if repo is None and f"{owner}/{name}".lower() in self.world.renamed:
+            moved = self.world.repos[self.world.renamed[f"{owner}/{name}".lower()]]
+            address = f"{url}/{moved.full_name}.git/{service}?{query}".rstrip("?")
+            return GitAnswer(301, {"Location": address}, b"", user.login)
+        if repo is None or not self.world.may(repo, user, "read"):
+            return GitAnswer(404, {}, b"Repository not found.", user.login)
+        if writes and not self.world.may(repo, user, "write"):
+            said = f"Permission to {repo.full_name}.git denied to {user.login}."
+            return GitAnswer(403, {"Content-Type": "text/plain"}, said.encode(), user.login)
+        return repo
 
     def _user(self, headers: Mapping[str, str]) -> User | None:
         scheme, _, text = headers.get("authorization", "").partition(" ")
@@ -67,17 +88,8 @@ class GitHttp:
         token = self.world.tokens.get(text)
         return token.user if token else None
 
-    def _served(
-        self,
-        repo: Repository,
-        user: User,
-        method: str,
-        service: str,
-        query: str,
-        headers: Mapping[str, str],
-        body: bytes,
-    ) -> GitAnswer:
-        status, answered, data = self._backend(repo, user, method, service, query, headers, body)
+    def _served(self, repo: Repository, user: User, service: str, environ: Mapping[str, str], body: bytes) -> GitAnswer:
+        status, answered, data = self._backend(environ, body)
         if service == "git-receive-pack":
             with self.world.lock:
                 changed = pushes.sync(self.world, repo, user)
@@ -95,32 +107,13 @@ class GitHttp:
                 )
         return GitAnswer(status, answered, data, user.login)
 
-    def _backend(
-        self,
-        repo: Repository,
-        user: User,
-        method: str,
-        service: str,
-        query: str,
-        headers: Mapping[str, str],
-        body: bytes,
-    ) -> tuple[int, dict[str, str], bytes]:
-        env = {
-            **environment(),
-            "GIT_PROJECT_ROOT": str(repo.bare.path.parent),
-            "GIT_HTTP_EXPORT_ALL": "1",
-            "PATH_INFO": f"/{repo.bare.path.name}/{service}",
-            "QUERY_STRING": query,
-            "REQUEST_METHOD": method,
-            "CONTENT_TYPE": headers.get("content-type", ""),
-            "CONTENT_LENGTH": str(len(body)),
-            "HTTP_CONTENT_ENCODING": headers.get("content-encoding", ""),
-            "GIT_PROTOCOL": headers.get("git-protocol", ""),
-            "REMOTE_USER": user.login,
-            "REMOTE_ADDR": "127.0.0.1",
-        }
+    def _backend(self, environ: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         backend = subprocess.Popen(
-            ["git", "http-backend"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env
+            ["git", "http-backend"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**environment(), **environ},
         )
         with self.world.lock:
             self._running.add(backend)

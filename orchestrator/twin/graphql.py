@@ -1,89 +1,217 @@
-"""The three GraphQL questions the twin can answer, chosen by `operationName`; the query's text is not read."""
+"""GraphQL over the same world: the fields that the twin knows, picked as a request asks for them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.twin import merging
-from orchestrator.twin.shapes import maybe_stamp
-from orchestrator.twin.world import Pull, User, World, node_id
+from orchestrator.twin import merging, protection, queue, selection
+from orchestrator.twin.selection import Field
+from orchestrator.twin.shapes import maybe_stamp, stamp
+from orchestrator.twin.world import Comment, Issue, Pull, QueueEntry, Repository, ReviewComment, User, World, node_id
 
 Json = dict[str, Any]
+Source = Mapping[str, Any]  # a value, or a function of the field's arguments
+_MERGEABLE = {True: "MERGEABLE", False: "CONFLICTING", None: "UNKNOWN"}
 
 
-class _Missing(Exception):
-    """GitHub's NOT_FOUND error at a path, beside partial data."""
+class Unknown(Exception):
+    """A request with something that the twin does not know."""
 
-    def __init__(self, path: list[str], data: Json, message: str) -> None:
+
+class _Refused(Exception):
+    """GitHub's error for one root field: its `type`, beside null as data."""
+
+    def __init__(self, kind: str, message: str, path: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.answer = {"data": data, "errors": [{"type": "NOT_FOUND", "path": path, "message": message}]}
+        self.kind = kind
+        self.path = list(path)
 
 
-def answer(world: World, viewer: User, operation: str, variables: Mapping[str, Any]) -> Json | None:
-    """GitHub's answer (status 200 even for an error); None for an operation the twin does not know."""
-    question = _OPERATIONS.get(operation)
-    if question is None:
-        return None
+def answer(world: World, viewer: User, text: str, variables: Mapping[str, Any]) -> Json:
+    """GitHub's answer, of status 200 even for an error. Unknown for what the twin cannot tell."""
     try:
-        return {"data": question(world, viewer, variables)}
-    except _Missing as missing:
-        return missing.answer
+        operation = selection.read(text, variables)
+    except selection.Unreadable as error:
+        raise Unknown(str(error)) from error
+    asked = _Asked(world, viewer)
+    roots: Source = asked.mutations if operation.kind == "mutation" else asked.queries
+    data: Json = {}
+    errors = []
+    for field in operation.fields:
+        try:
+            data.update(_pick(roots, (field,)))
+        except _Refused as refused:
+            data[field.key] = None
+            errors.append({"type": refused.kind, "path": [field.key, *refused.path], "message": str(refused)})
+    return {"data": data, "errors": errors} if errors else {"data": data}
 
 
-def _pull(world: World, viewer: User, variables: Mapping[str, Any]) -> Pull:
-    owner, name, number = variables["o"], variables["r"], variables["n"]
-    repo = world.find_repo(owner, name)
-    if repo is None or not world.may(repo, viewer, "read"):
-        said = f"Could not resolve to a Repository with the name '{owner}/{name}'."
-        raise _Missing(["repository"], {"repository": None}, said)
-    issue = repo.issues.get(number)
-    if issue is None or issue.pull is None:
-        said = f"Could not resolve to a PullRequest with the number of {number}."
-        raise _Missing(["repository", "pullRequest"], {"repository": {"pullRequest": None}}, said)
-    return issue.pull
+def _pick(source: Source, fields: Sequence[Field]) -> Json:
+    found: Json = {}
+    for field in fields:
+        if field.name not in source:
+            raise Unknown(f"field {field.name}")
+        value = source[field.name]
+        if callable(value):
+            value = value(field.arguments)
+        if isinstance(value, list) and field.fields:
+            found[field.key] = [_pick(one, field.fields) for one in value]
+        else:
+            found[field.key] = _pick(value, field.fields) if isinstance(value, Mapping) else value
+    return found
 
 
-def _linked_issues(world: World, viewer: User, variables: Mapping[str, Any]) -> Json:
-    pull = _pull(world, viewer, variables)
-    nodes = [
-        {
-            "number": number,
-            "state": pull.repo.issues[number].state.upper(),
-            "repository": {"nameWithOwner": pull.repo.full_name},
+def _connection(items: Sequence[Source]) -> Callable[[Mapping[str, Any]], Json]:
+    """A list in pages; a cursor is the number of items before."""
+
+    def page(arguments: Mapping[str, Any]) -> Json:
+        start = int(arguments.get("after") or 0)
+        end = start + int(arguments["first"])
+        info = {"hasNextPage": end < len(items), "endCursor": str(min(end, len(items)))}
+        return {"nodes": list(items[start:end]), "totalCount": len(items), "pageInfo": info}
+
+    return page
+
+
+class _Asked:
+    """The root fields, for one viewer."""
+
+    def __init__(self, world: World, viewer: User) -> None:
+        self._world = world
+        self._viewer = viewer
+        self.queries: Source = {"repository": self._repository, "node": self._node}
+        self.mutations: Source = {"dequeuePullRequest": self._dequeue, "enqueuePullRequest": self._enqueue}
+
+    def _repository(self, arguments: Mapping[str, Any]) -> Source:
+        name = f"{arguments['owner']}/{arguments['name']}"
+        repo = self._world.find_repo(arguments["owner"], arguments["name"])
+        if repo is None or not self._world.may(repo, self._viewer, "read"):
+            raise _Refused("NOT_FOUND", f"Could not resolve to a Repository with the name '{name}'.")
+        return self._repository_fields(repo)
+
+    def _repository_fields(self, repo: Repository) -> Source:
+        return {
+            "id": node_id("R", repo.id),
+            "databaseId": repo.id,
+            "nameWithOwner": repo.full_name,
+            "isPrivate": repo.private,
+            "viewerPermission": self._world.permission(repo, self._viewer).upper(),
+            "squashMergeAllowed": repo.allow_squash,
+            "mergeCommitAllowed": repo.allow_merge,
+            "rebaseMergeAllowed": repo.allow_rebase,
+            "autoMergeAllowed": False,
+            "deleteBranchOnMerge": repo.delete_branch_on_merge,
+            "defaultBranchRef": {"name": repo.default_branch},
+            "pullRequest": lambda arguments: self._pull(repo, arguments["number"]),
         }
-        for number in sorted(pull.linked)
-    ]
-    return {"repository": {"pullRequest": {"closingIssuesReferences": {"nodes": nodes}}}}
+
+    def _pull(self, repo: Repository, number: int) -> Source:
+        issue = repo.issues.get(number)
+        if issue is None or issue.pull is None:
+            said = f"Could not resolve to a PullRequest with the number of {number}."
+            raise _Refused("NOT_FOUND", said, ["pullRequest"])
+        return self._pull_fields(issue.pull)
+
+    def _pull_fields(self, pull: Pull) -> Source:
+        # One request is one read of the mergeability, and only if it asks for it.
+        state = functools.cache(lambda: merging.mergeability(self._world, pull))
+        waiter = queue.entry(pull)
+        return {
+            "id": node_id("PR", pull.id),
+            "number": pull.number,
+            "state": "MERGED" if pull.merged_at is not None else pull.issue.state.upper(),
+            "isDraft": pull.draft,
+            "merged": pull.merged_at is not None,
+            "mergedAt": maybe_stamp(pull.merged_at),
+            "mergedBy": {"login": pull.merged_by.login} if pull.merged_by else None,
+            "mergeCommit": {"oid": pull.merge_sha} if pull.merge_sha else None,
+            "mergeable": lambda _: _MERGEABLE[state()[0]],
+            "mergeStateStatus": lambda _: state()[1].upper(),
+            "reviewDecision": protection.review_decision(self._world, pull),
+            "headRefOid": pull.head_sha,
+            "headRefName": pull.head_ref,
+            "baseRefOid": pull.base_sha,
+            "baseRefName": pull.base_ref,
+            "isCrossRepository": pull.head_repo is not pull.repo,
+            "maintainerCanModify": pull.maintainer_can_modify,
+            "isInMergeQueue": waiter is not None,
+            "isMergeQueueEnabled": protection.of(pull).queue is not None,
+            "mergeQueueEntry": None if waiter is None else _entry_fields(waiter),
+            "closingIssuesReferences": _connection([_linked(issue) for issue in pull.linked_issues]),
+            "reviewThreads": _connection([_thread(comment) for comment in pull.review_comments]),
+        }
+
+    def _node(self, arguments: Mapping[str, Any]) -> Source:
+        found = self._find(arguments["id"])
+        if isinstance(found, Pull):
+            return self._pull_fields(found)
+        return {"id": arguments["id"], "lastEditedAt": maybe_stamp(found.edited_at)}
+
+    def _find(self, wanted: str) -> Comment | Pull:
+        for repo in self._world.repos.values():
+            if self._world.may(repo, self._viewer, "read"):
+                for comment in repo.comments:
+                    if node_id("IC", comment.id) == wanted:
+                        return comment
+                for pull in repo.pulls:
+                    if node_id("PR", pull.id) == wanted:
+                        return pull
+        raise _Refused("NOT_FOUND", f"Could not resolve to a node with the global id of '{wanted}'")
+
+    def _writable(self, wanted: str) -> Pull:
+        found = self._find(wanted)
+        if not isinstance(found, Pull):
+            raise _Refused("NOT_FOUND", f"Could not resolve to PullRequest node with the global id of '{wanted}'")
+        if not self._world.may(found.repo, self._viewer, "write"):
+            raise _Refused("FORBIDDEN", f"{self._viewer.login} does not have the correct permissions to execute this")
+        return found
+
+    def _dequeue(self, arguments: Mapping[str, Any]) -> Source:
+        waiter = queue.entry(self._writable(arguments["input"]["id"]))
+        if waiter is None:
+            raise _Refused("UNPROCESSABLE", "Pull request is not in the merge queue")
+        fields = _entry_fields(waiter)
+        queue.leave(self._world, waiter, self._viewer, "Pull request was removed from the merge queue")
+        return {"mergeQueueEntry": fields, "clientMutationId": arguments["input"].get("clientMutationId")}
+
+    def _enqueue(self, arguments: Mapping[str, Any]) -> Source:
+        given = arguments["input"]
+        pull = self._writable(given["pullRequestId"])
+        if given.get("expectedHeadOid") not in (None, pull.head_sha):
+            raise _Refused("UNPROCESSABLE", merging.HEAD_MOVED)
+        if queue.entry(pull) is not None:
+            raise _Refused("UNPROCESSABLE", "Pull request is already in the queue")
+        try:
+            waiter = queue.enter(self._world, pull, self._viewer)
+        except queue.NotQueued as refused:
+            raise _Refused("UNPROCESSABLE", str(refused)) from refused
+        return {"mergeQueueEntry": _entry_fields(waiter), "clientMutationId": given.get("clientMutationId")}
 
 
-def _comment_edits(world: World, viewer: User, variables: Mapping[str, Any]) -> Json:
-    wanted = variables["id"]
-    for repo in world.repos.values():
-        for comment in repo.comments:
-            if node_id("IC", comment.id) == wanted and world.may(repo, viewer, "read"):
-                return {"node": {"id": wanted, "lastEditedAt": maybe_stamp(comment.edited_at)}}
-    raise _Missing(["node"], {"node": None}, f"Could not resolve to a node with the global id of '{wanted}'")
-
-
-def _merge_state(world: World, viewer: User, variables: Mapping[str, Any]) -> Json:
-    pull = _pull(world, viewer, variables)
-    mergeable, state = merging.mergeability(world, pull)
-    words = {True: "MERGEABLE", False: "CONFLICTING", None: "UNKNOWN"}
-    facts = {
-        "isDraft": pull.draft,
-        "merged": pull.merged_at is not None,
-        "mergeable": words[mergeable],
-        "mergeStateStatus": state.upper(),
-        "reviewDecision": merging.review_decision(world, pull),
-        "headRefOid": pull.head_sha,
-        "baseRefName": pull.base_ref,
+def _entry_fields(waiter: QueueEntry) -> Source:
+    place = queue.waiting(waiter.pull.repo, waiter.pull.base_ref).index(waiter) + 1
+    return {
+        "id": node_id("MQE", waiter.id),
+        "position": place,
+        "state": "AWAITING_CHECKS",
+        "enqueuedAt": stamp(waiter.added_at),
     }
-    return {"repository": {"pullRequest": facts}}
 
 
-_OPERATIONS: Mapping[str, Callable[[World, User, Mapping[str, Any]], Json]] = {
-    "LinkedIssues": _linked_issues,
-    "CommentEdits": _comment_edits,
-    "MergeState": _merge_state,
-}
+def _linked(issue: Issue) -> Source:
+    return {
+        "number": issue.number,
+        "state": issue.state.upper(),
+        "repository": {"nameWithOwner": issue.repo.full_name},
+    }
+
+
+def _thread(comment: ReviewComment) -> Source:
+    return {
+        "id": node_id("PRRT", comment.id),
+        "isResolved": comment.resolved,
+        "path": comment.path,
+        "line": comment.line,
+    }

@@ -7,9 +7,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.twin.world import Comment, Issue, Pull, Repository, World
+from orchestrator.twin.world import Comment, Issue, Pull, Repository, Review, ReviewComment, World
 
-_EVENTS = {"APPROVED": "APPROVE", "CHANGES_REQUESTED": "REQUEST_CHANGES", "COMMENTED": "COMMENT", "PENDING": "PENDING"}
+_EVENTS = {
+    "APPROVED": "APPROVE",
+    "CHANGES_REQUESTED": "REQUEST_CHANGES",
+    "COMMENTED": "COMMENT",
+    "DISMISSED": "DISMISSED",
+    "PENDING": "PENDING",
+}
+SETTINGS = (
+    "allow_squash",
+    "allow_merge",
+    "allow_rebase",
+    "autoclose",
+    "delete_branch_on_merge",
+    "has_hooks",
+    "offers_async",
+    "private",
+)
 
 
 @dataclass(frozen=True)
@@ -192,6 +208,23 @@ class PullHandle(IssueHandle):
             ]
 
 
+class ReviewHandle(Handle):
+    """A review that a person gave."""
+
+    def __init__(self, world: World, url: str, pull: Pull, review: Review) -> None:
+        super().__init__(world, url)
+        self.pull = pull
+        self.thing = review
+
+
+class ThreadHandle(Handle):
+    """An inline comment of a person and the conversation below it."""
+
+    def __init__(self, world: World, url: str, comment: ReviewComment) -> None:
+        super().__init__(world, url)
+        self.thing = comment
+
+
 class RepoHandle(Handle):
     """A repository."""
 
@@ -256,9 +289,9 @@ class RepoHandle(Handle):
             return self.thing.bare.git(*args)
 
     def settings(self, **changed: Any) -> None:
-        """Set `allow_squash`, `delete_branch_on_merge`, `autoclose` or `private`."""
+        """Set any of SETTINGS."""
         with self.looking():
             for name, value in changed.items():
-                if name not in ("allow_squash", "delete_branch_on_merge", "autoclose", "private"):
+                if name not in SETTINGS:
                     raise TypeError(f"a repository has no setting {name!r}")
                 setattr(self.thing, name, value)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+_MUTATION = re.compile(r"\s*mutation\b[^{]*\{\s*(\w+)")
 _REPO_PREFIX = re.compile(r"^/(repos/[^/]+/[^/]+|repositories/\d+)/")
 
 
@@ -30,21 +31,31 @@ class Exchange:
 
     @property
     def short(self) -> str:
-        """`METHOD path` without the repository, as patterns name it."""
-        return f"{self.method} {_REPO_PREFIX.sub('', self.path)}"
+        """As patterns name it best: `METHOD path` without the repository, or what GraphQL is asked."""
+        return _asked(self.path, self.body) or f"{self.method} {_REPO_PREFIX.sub('', self.path)}"
 
     @property
     def changes(self) -> bool:
-        """Whether it can have changed something. GraphQL is only read here; git changes are listed as PUSH."""
+        """Whether it can have changed something; git changes are listed as PUSH."""
         if self.git:
             return self.method == "PUSH"
-        return self.method != "GET" and self.path != "/graphql"
+        return self.method != "GET" and not self.short.startswith("QUERY ")
 
 
-def matches(pattern: str, method: str, path: str) -> bool:
-    """fnmatch of `METHOD path`, with or without the repository's prefix; `*` crosses slashes."""
+def matches(pattern: str, method: str, path: str, body: Any = None) -> bool:
+    """fnmatch of `METHOD path`, with or without the repository's prefix (`*` crosses slashes); of GraphQL also of
+    `QUERY OperationName` or `MUTATE fieldName`."""
     short = _REPO_PREFIX.sub("", path)
-    return any(fnmatchcase(f"{method} {form}", pattern) for form in (path, short, short.lstrip("/")))
+    forms = [f"{method} {form}" for form in (path, short, short.lstrip("/"))]
+    return any(fnmatchcase(form, pattern) for form in [*forms, _asked(path, body) or ""])
+
+
+def _asked(path: str, body: Any) -> str | None:
+    """What a GraphQL request is for; None for any other request."""
+    if path != "/graphql" or not isinstance(body, dict):
+        return None
+    found = _MUTATION.match(str(body.get("query")))
+    return f"MUTATE {found[1]}" if found else f"QUERY {body.get('operationName')}"
 
 
 @dataclass
@@ -84,8 +95,8 @@ class Journal:
         return [e for e in self.exchanges if e.changes]
 
     def find(self, pattern: str) -> list[Exchange]:
-        """The exchanges that match, e.g. `POST issues/42/comments`."""
-        return [e for e in self.exchanges if matches(pattern, e.method, e.path)]
+        """The exchanges that match, e.g. `POST issues/42/comments` or `MUTATE dequeuePullRequest`."""
+        return [e for e in self.exchanges if matches(pattern, e.method, e.path, e.body)]
 
     def count(self, pattern: str) -> int:
         """How many exchanges match."""

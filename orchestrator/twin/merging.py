@@ -1,4 +1,4 @@
-"""Mergeability and the squash merge, made by real git.
+"""Mergeability and the three ways to merge, made by real git.
 
 A merge call pins the head, never the base: the base's tip is read and set by compare-and-swap here.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.twin import pushes
+from orchestrator.twin import checks, protection, pushes
 from orchestrator.twin.repository import Person
-from orchestrator.twin.world import CheckRun, Protection, Pull, Repository, Status, User, World
+from orchestrator.twin.world import Pull, User, World
 
 GITHUB = Person("GitHub", "noreply@github.com")
-GREEN = ("success", "skipped", "neutral")
 BASE_MOVED = "Base branch was modified. Review and try the merge again."
+HEAD_MOVED = "Head branch was modified. Review and try the merge again."
+QUEUE_ONLY = "Changes must be made through the merge queue"
+METHODS = ("merge", "squash", "rebase")
 
 
 class NotMerged(Exception):
@@ -26,51 +28,13 @@ class NotMerged(Exception):
 
 
 @dataclass(frozen=True)
-class CheckState:
-    """One required context on one commit: `expected` (absent), `pending`, `failing` or `passing`."""
+class Order:
+    """How somebody wants a PR merged; None: GitHub's default."""
 
-    context: str
-    state: str
-
-
-def latest_runs(repo: Repository, sha: str) -> list[CheckRun]:
-    """The newest run of every name and app on a commit."""
-    newest: dict[tuple[str, int], CheckRun] = {}
-    for run in repo.check_runs:
-        if run.suite.sha == sha:
-            newest[run.name, run.suite.app.id] = run
-    return sorted(newest.values(), key=lambda run: run.id)
-
-
-def latest_statuses(repo: Repository, sha: str) -> list[Status]:
-    """The newest status of every context on a commit."""
-    newest: dict[str, Status] = {}
-    for status in repo.statuses:
-        if status.sha == sha:
-            newest[status.context] = status
-    return sorted(newest.values(), key=lambda status: status.id)
-
-
-def _states(repo: Repository, sha: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for run in latest_runs(repo, sha):
-        done = "passing" if run.conclusion in GREEN else "failing"
-        found.setdefault(run.name, []).append(done if run.status == "completed" else "pending")
-    words = {"success": "passing", "pending": "pending"}
-    for status in latest_statuses(repo, sha):
-        found.setdefault(status.context, []).append(words.get(status.state, "failing"))
-    return found
-
-
-def _worst(states: list[str]) -> str:
-    return next(word for word in ("failing", "pending", "passing") if word in states)
-
-
-def required_checks(pull: Pull) -> list[CheckState]:
-    """The state of each context that the base branch demands."""
-    states = _states(pull.repo, pull.head_sha)
-    protection = pull.repo.protections.get(pull.base_ref, Protection())
-    return [CheckState(name, _worst(states[name]) if name in states else "expected") for name in protection.checks]
+    method: str = "squash"
+    sha: str | None = None
+    title: str | None = None
+    text: str | None = None
 
 
 def clean(pull: Pull) -> bool:
@@ -79,21 +43,12 @@ def clean(pull: Pull) -> bool:
     return base is not None and not pull.repo.bare.merge_tree(base, pull.head_sha).conflicts
 
 
-def review_decision(world: World, pull: Pull) -> str | None:
-    """GitHub's word; None without a protection that asks for reviews."""
-    wanted = pull.repo.protections.get(pull.base_ref, Protection()).reviews
-    if not wanted:
-        return None
-    latest = {
-        review.user.id: review.state
-        for review in pull.reviews
-        if review.user
-        and review.state in ("APPROVED", "CHANGES_REQUESTED")
-        and world.may(pull.repo, review.user, "write")
-    }
-    if "CHANGES_REQUESTED" in latest.values():
-        return "CHANGES_REQUESTED"
-    return "APPROVED" if list(latest.values()).count("APPROVED") >= wanted else "REVIEW_REQUIRED"
+def rebaseable(pull: Pull) -> bool:
+    """Whether each commit of a PR that merges cleanly applies by itself; of a single one the merge tells it."""
+    base, bare = pull.repo.tip(pull.base_ref), pull.repo.bare
+    if base is None:
+        return False
+    return len(bare.commits(base, pull.head_sha)) == 1 or bare.rebase(base, pull.head_sha, GITHUB, 0) is not None
 
 
 def mergeability(world: World, pull: Pull) -> tuple[bool | None, str]:
@@ -108,87 +63,90 @@ def mergeability(world: World, pull: Pull) -> tuple[bool | None, str]:
 
 
 def _merge_state(world: World, pull: Pull, merges: bool) -> str:
+    """Of the branch alone: who asks, and whether the PR waits in a queue, changes nothing."""
     if not merges:
         return "dirty"
     if pull.draft:
         return "draft"
-    if _obstacle(world, pull):
+    if protection.debts(world, pull):
         return "blocked"
-    protection = pull.repo.protections.get(pull.base_ref, Protection())
-    if protection.strict and _behind(pull):
+    if protection.behind(pull):
         return "behind"
-    states = [_worst(found) for found in _states(pull.repo, pull.head_sha).values()]
-    return "unstable" if any(state != "passing" for state in states) else "clean"
+    if any(state != "passing" for state in checks.states(pull.repo, pull.head_sha).values()):
+        return "unstable"
+    return "has_hooks" if pull.repo.has_hooks else "clean"
 
 
-def _behind(pull: Pull) -> bool:
-    base = pull.repo.tip(pull.base_ref)
-    return base is not None and not pull.repo.bare.is_ancestor(base, pull.head_sha)
-
-
-def _obstacle(world: World, pull: Pull) -> str | None:
-    """The sentence with which a protection refuses."""
-    open_checks = [check for check in required_checks(pull) if check.state != "passing"]
-    if len(open_checks) == 1:
-        word = {"expected": "is expected", "pending": "is pending", "failing": "is failing"}[open_checks[0].state]
-        return f'Required status check "{open_checks[0].context}" {word}.'
-    if open_checks:
-        total = len(required_checks(pull))
-        return f"{len(open_checks)} of {total} required status checks have not succeeded: {_count(open_checks)}."
-    decision = review_decision(world, pull)
-    if decision == "REVIEW_REQUIRED":
-        return "At least 1 approving review is required by reviewers with write access."
-    if decision == "CHANGES_REQUESTED":
-        return "Changes were requested by a reviewer with write access."
-    return None
-
-
-def _count(checks: list[CheckState]) -> str:
-    words = [check.state for check in checks]
-    return ", ".join(f"{words.count(word)} {word}" for word in ("failing", "pending", "expected") if word in words)
-
-
-def squash(
-    world: World, pull: Pull, actor: User, sha: str | None = None, title: str | None = None, text: str | None = None
-) -> str:
-    """Squash-merge a PR as GitHub does; the new commit. NotMerged with GitHub's own words."""
-    repo = pull.repo
-    base = repo.tip(pull.base_ref)
-    if pull.issue.state != "open" or base is None:
+def merge(world: World, pull: Pull, actor: User, order: Order) -> str:
+    """Merge a PR as GitHub does when it is asked; the base's new tip. NotMerged with GitHub's own words."""
+    if pull.issue.state != "open" or pull.repo.tip(pull.base_ref) is None:
         raise NotMerged(405, "Pull Request is not mergeable")
-    if not repo.allow_squash:
-        raise NotMerged(405, "Squash merges are not allowed on this repository.")
-    if sha is not None and sha != pull.head_sha:
-        raise NotMerged(409, "Head branch was modified. Review and try the merge again.")
+    if not getattr(pull.repo, f"allow_{order.method}"):
+        name = {"merge": "Merge commits", "squash": "Squash merges", "rebase": "Rebase merges"}[order.method]
+        raise NotMerged(405, f"{name} are not allowed on this repository.")
+    if order.sha is not None and order.sha != pull.head_sha:
+        raise NotMerged(409, HEAD_MOVED)
     if pull.draft:
         raise NotMerged(405, "Pull Request is still a draft")
-    merged = repo.bare.merge_tree(base, pull.head_sha)
-    if merged.conflicts:
+    if not clean(pull):
         raise NotMerged(405, "Pull Request is not mergeable")
-    obstacle = _obstacle(world, pull)
-    if obstacle is not None:
-        raise NotMerged(405, obstacle)
-    if repo.protections.get(pull.base_ref, Protection()).strict and _behind(pull):
+    if protection.holds(pull, actor):
+        _check_demands(world, pull)
+    return land(world, pull, actor, order)
+
+
+def _check_demands(world: World, pull: Pull) -> None:
+    queued = [QUEUE_ONLY] if protection.of(pull).queue else []
+    owed = [*queued, *protection.debts(world, pull)]
+    if owed:
+        raise NotMerged(405, protection.refusal(pull, owed))
+    if protection.behind(pull):
         raise NotMerged(405, "Head branch is out of date. Review and try the merge again.")
-    message = _message(pull, base, title, text)
-    author = pull.issue.user.person if pull.issue.user else GITHUB
-    made = repo.bare.commit_tree(merged.tree, [base], message, author, GITHUB, world.now())
+
+
+def land(world: World, pull: Pull, actor: User, order: Order, kind: str = "pr_merge") -> str:
+    """Put the PR's work on the live base, whatever the branch demands; the base's new tip."""
+    repo = pull.repo
+    base = repo.tip(pull.base_ref)
+    if base is None:
+        raise NotMerged(405, "Pull Request is not mergeable")
+    made = _made(world, pull, actor, base, order)
     ref = f"{pushes.BRANCHES}{pull.base_ref}"
     if not repo.bare.update_ref(ref, made, base):
         raise NotMerged(405, BASE_MOVED)
     pushes.mark_merged(world, pull, actor, made)
-    pushes.moved(world, repo, ref, made, actor, kind="pr_merge")
+    pushes.moved(world, repo, ref, made, actor, kind=kind)
     if repo.delete_branch_on_merge and pull.head_repo is repo:
         repo.bare.delete_ref(f"{pushes.BRANCHES}{pull.head_ref}")
         pushes.moved(world, repo, f"{pushes.BRANCHES}{pull.head_ref}", None, actor)
     return made
 
 
-def _message(pull: Pull, base: str, title: str | None, text: str | None) -> str:
+def _made(world: World, pull: Pull, actor: User, base: str, order: Order) -> str:
+    bare = pull.repo.bare
+    merged = bare.merge_tree(base, pull.head_sha)
+    if merged.conflicts:
+        raise NotMerged(405, "Pull Request is not mergeable")
+    if order.method == "rebase":
+        tip = bare.rebase(base, pull.head_sha, actor.person, world.now())
+        if tip is None:
+            raise NotMerged(405, "This branch can't be rebased")
+        return tip
+    if order.method == "merge":
+        title = order.title or f"Merge pull request #{pull.number} from {pull.head_owner.login}/{pull.head_ref}"
+        message = f"{title}\n\n{pull.issue.title if order.text is None else order.text}".rstrip() + "\n"
+        return bare.commit_tree(merged.tree, [base, pull.head_sha], message, actor.person, GITHUB, world.now())
+    author = pull.issue.user.person if pull.issue.user else GITHUB
+    message = _squash_message(pull, base, order)
+    return bare.commit_tree(merged.tree, [base], message, author, GITHUB, world.now())
+
+
+def _squash_message(pull: Pull, base: str, order: Order) -> str:
     """GitHub's default: the only commit's message, else the PR's title and a list of the commits."""
     bare = pull.repo.bare
     messages = [bare.message(sha) for sha in bare.commits(base, pull.head_sha)]
     subject = messages[0].split("\n", 1)[0] if len(messages) == 1 else pull.issue.title
+    title, text = order.title, order.text
     if title is None:
         title = f"{subject} (#{pull.number})"
     if text is None and len(messages) == 1:

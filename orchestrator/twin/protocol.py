@@ -28,6 +28,14 @@ class Refusal(Exception):
             self.body["errors"] = list(errors)
 
 
+class Moved(Refusal):
+    """301 or 307 with the numeric address."""
+
+    def __init__(self, status: int, address: str) -> None:
+        super().__init__(status, "Moved Permanently" if status == 301 else "Temporary Redirect")
+        self.body = {"message": self.body["message"], "url": address, "documentation_url": DOCS}
+
+
 def not_found() -> Refusal:
     """Also GitHub's answer for what the token may not see."""
     return Refusal(404, "Not Found")
@@ -78,8 +86,19 @@ class Call:
         """The issue or PR of the path."""
         found = self.repo.issues.get(int(self.args["number"]))
         if found is None:
-            raise not_found()
+            raise self._gone(int(self.args["number"]))
         return found
+
+    def _gone(self, number: int) -> Refusal:
+        """A deleted issue says so; a transferred one only itself tells where it is, what lies below it is 404."""
+        if number not in self.repo.gone or not self.path.endswith(f"/issues/{number}"):
+            return not_found()
+        moved = self.repo.gone[number]
+        if moved is None:
+            return Refusal(410, "This issue was deleted")
+        if not self.world.may(moved.repo, self.viewer, "read"):
+            return not_found()
+        return Moved(301, f"{self.shape.url}/repositories/{moved.repo.id}/issues/{moved.number}")
 
     @property
     def pull(self) -> Pull:
@@ -126,10 +145,11 @@ class Call:
         header = ", ".join(f'<{self.address(page=str(to))}>; rel="{name}"' for name, to in links.items())
         return Reply(200, wrap(shown), {"Link": header} if header else {})
 
-    def address(self, **changed: str) -> str:
-        """This request's address with other query values."""
+    def address(self, leaving: str = "", **changed: str) -> str:
+        """This request's address with other query values, and without one of them."""
         path = re.sub(r"^/repos/[^/]+/[^/]+", f"/repositories/{self.repo.id}", self.path)
-        return f"{self.shape.url}{path}?{urlencode({**self.query, **changed})}"
+        query = {name: value for name, value in {**self.query, **changed}.items() if name != leaving}
+        return f"{self.shape.url}{path}?{urlencode(query)}"
 
     def since(self) -> int | None:
         """The `since` parameter, in seconds."""

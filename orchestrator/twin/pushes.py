@@ -87,8 +87,8 @@ def mark_merged(world: World, pull: Pull, actor: User | None, sha: str) -> None:
     acts.add_event(world, pull.issue, "merged", actor, commit=sha)
     acts.close(world, pull.issue, actor, commit=sha)
     if pull.base_ref == pull.repo.default_branch and pull.repo.autoclose:
-        for number in sorted(pull.linked):
-            acts.close(world, pull.repo.issues[number], actor, commit=sha)
+        for issue in pull.linked_issues:
+            acts.close(world, issue, actor, commit=sha)
 
 
 def sync(world: World, repo: Repository, actor: User | None) -> list[tuple[str, str, str]]:

@@ -51,6 +51,7 @@ class CommitFacts:
     author: Person
     committer: Person
     date: int
+    authored: int
     message: str
 
 
@@ -182,17 +183,43 @@ class BareRepository:
         tree, *paths = done.stdout.decode("utf-8", "replace").splitlines()
         return MergeResult(tree, tuple(p for p in paths if p) if done.returncode else ())
 
+    def rebase(self, base: str, head: str, committer: Person, date: int) -> str | None:
+        """The commits that `head` adds, again on top of `base`: the new tip; None when one does not apply.
+
+        As GitHub does it: authors stay, the committer changes; merges, and what became empty, are left out.
+        """
+        tip = base
+        for sha in self.git("rev-list", "--reverse", "--topo-order", "--no-merges", head, f"^{base}").split():
+            picked, onto = self.commit_facts(sha), self.commit_facts(tip)
+            # With the picked commit's parent as the only one, git merges from there: that is a cherry-pick.
+            ours = self.commit_tree(onto.tree, picked.parents, "scratch", committer, committer, date)
+            merged = self.merge_tree(ours, sha)
+            if merged.conflicts:
+                return None
+            if merged.tree != onto.tree:
+                tip = self.commit_tree(
+                    merged.tree, [tip], picked.message, picked.author, committer, date, picked.authored
+                )
+        return tip
+
     def commit_tree(
-        self, tree: str, parents: Sequence[str], message: str, author: Person, committer: Person, date: int
+        self,
+        tree: str,
+        parents: Sequence[str],
+        message: str,
+        author: Person,
+        committer: Person,
+        date: int,
+        authored: int | None = None,
     ) -> str:
-        """A commit of a ready tree."""
+        """A commit of a ready tree; `authored` where the author's date is another."""
         env = {
             "GIT_AUTHOR_NAME": author.name,
             "GIT_AUTHOR_EMAIL": author.email,
-            "GIT_AUTHOR_DATE": f"{date} +0000",
+            "GIT_AUTHOR_DATE": f"@{date if authored is None else authored} +0000",
             "GIT_COMMITTER_NAME": committer.name,
             "GIT_COMMITTER_EMAIL": committer.email,
-            "GIT_COMMITTER_DATE": f"{date} +0000",
+            "GIT_COMMITTER_DATE": f"@{date} +0000",
         }
         flags = [flag for parent in parents for flag in ("-p", parent)]
         return self.git("commit-tree", tree, *flags, stdin=message.encode(), env=env)
@@ -216,11 +243,10 @@ class BareRepository:
 
     def commit_facts(self, sha: str) -> CommitFacts:
         """Tree, parents, people, date and message."""
-        text = self.git("show", "-s", "--format=%T%n%P%n%an%n%ae%n%cn%n%ce%n%ct%n%B", sha)
-        tree, parents, name, mail, by_name, by_mail, date, message = text.split("\n", 7)
-        return CommitFacts(
-            tree, tuple(parents.split()), Person(name, mail), Person(by_name, by_mail), int(date), message
-        )
+        text = self.git("show", "-s", "--format=%T%n%P%n%an%n%ae%n%cn%n%ce%n%ct%n%at%n%B", sha)
+        tree, parents, name, mail, by_name, by_mail, date, authored, message = text.split("\n", 8)
+        author, committer = Person(name, mail), Person(by_name, by_mail)
+        return CommitFacts(tree, tuple(parents.split()), author, committer, int(date), int(authored), message)
 
     def numstat(self, base: str, head: str) -> list[tuple[int, int]]:
         """Added and removed lines of each changed file; a binary file counts as 0 and 0."""

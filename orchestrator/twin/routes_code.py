@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.twin import merging, pushes
+from orchestrator.twin import checks, pushes
+from orchestrator.twin.protection import Protection
 from orchestrator.twin.protocol import Call, Refusal, Reply, Routes, not_found
-from orchestrator.twin.world import Protection
 
 routes = Routes()
 R = "/repos/{owner}/{repo}"
@@ -116,12 +116,20 @@ def list_activity(call: Call) -> Reply:
     if query.get("direction") == "asc":
         found.reverse()
     ids = [f"act{one.id}" for one in found]
-    start = ids.index(query["after"]) + 1 if query.get("after") in ids else 0
-    shown = found[start : start + call.size()]
-    headers = {}
-    if start + call.size() < len(found):
-        headers["Link"] = f'<{call.address(after=f"act{shown[-1].id}")}>; rel="next"'
-    return Reply(200, [call.shape.activity(one) for one in shown], headers)
+    start, end = 0, len(found)
+    if query.get("after") in ids:
+        start = ids.index(query["after"]) + 1
+    elif query.get("before") in ids:
+        end = ids.index(query["before"])
+        start = max(0, end - call.size())
+    end = min(end, start + call.size())
+    links = []
+    if 0 < start < end:
+        links.append(f'<{call.address(leaving="after", before=ids[start])}>; rel="prev"')
+    if start < end < len(found):
+        links.append(f'<{call.address(leaving="before", after=ids[end - 1])}>; rel="next"')
+    shown = [call.shape.activity(one) for one in found[start:end]]
+    return Reply(200, shown, {"Link": ", ".join(links)} if links else {})
 
 
 def _commit(call: Call) -> str:
@@ -136,7 +144,7 @@ def _commit(call: Call) -> str:
 def combined_status(call: Call) -> Reply:
     """`pending` also where there is no status at all: read `total_count`."""
     sha = _commit(call)
-    latest = merging.latest_statuses(call.repo, sha)
+    latest = checks.latest_statuses(call.repo, sha)
     states = {status.state for status in latest}
     state = "pending"
     if states & {"failure", "error"}:
@@ -163,7 +171,7 @@ def combined_status(call: Call) -> Reply:
 def list_check_runs(call: Call) -> Reply:
     """`filter=latest` (the default) hides the runs that were run again."""
     sha = _commit(call)
-    runs = merging.latest_runs(call.repo, sha)
+    runs = checks.latest_runs(call.repo, sha)
     if call.query.get("filter") == "all":
         runs = [run for run in call.repo.check_runs if run.suite.sha == sha]
     name = call.query.get("check_name")

@@ -64,6 +64,7 @@ def create_issue(call: Call) -> Reply:
     """Whoever can read may open one; labels of somebody without write are dropped."""
     title = call.text("Issue", "title")
     _limited("Issue", "title", title, 256)
+    _limited("Issue", "body", call.given("body"), MAX_BODY)
     issue = acts.open_issue(call.world, call.repo, call.viewer, title, call.given("body"))
     if call.world.may(call.repo, call.viewer, "write"):
         _replace_labels(call, issue, [_name(one) for one in call.given("labels", [])])
@@ -125,10 +126,15 @@ def create_comment(call: Call) -> Reply:
     issue = call.issue
     if issue.locked and not call.world.may(call.repo, call.viewer, "write"):
         raise Refusal(403, "Unable to create comment because issue is locked.")
+    body = _comment_text(call)
+    return Reply(201, call.shape.comment(acts.add_comment(call.world, issue, call.viewer, body)))
+
+
+def _comment_text(call: Call) -> str:
     body = call.text("IssueComment", "body")
     if len(body) > MAX_BODY:
         raise invalid("IssueComment", "body", "unprocessable", f"Body is too long (maximum is {MAX_BODY} characters)")
-    return Reply(201, call.shape.comment(acts.add_comment(call.world, issue, call.viewer, body)))
+    return body
 
 
 @routes.add("GET", f"{R}/issues/comments")
@@ -167,9 +173,7 @@ def patch_comment(call: Call) -> Reply:
     comment = _comment(call)
     if comment.user is not call.viewer and not call.world.may(call.repo, call.viewer, "write"):
         raise forbidden()
-    body = call.text("IssueComment", "body")
-    if len(body) > MAX_BODY:
-        raise invalid("IssueComment", "body", "unprocessable", f"Body is too long (maximum is {MAX_BODY} characters)")
+    body = _comment_text(call)
     acts.edit_comment(call.world, comment, body)
     return Reply(200, call.shape.comment(comment))
 

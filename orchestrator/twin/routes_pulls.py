@@ -1,11 +1,11 @@
-"""Endpoints of pull requests: list, open, change, files, reviews, merge."""
+"""Endpoints of pull requests: list, open, change, files, reviews."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.twin import acts, diffs, merging
+from orchestrator.twin import acts, diffs
 from orchestrator.twin.protocol import Call, Refusal, Reply, Routes, invalid
 from orchestrator.twin.routes_issues import MAX_BODY, visible
 from orchestrator.twin.world import Pull, Repository
@@ -139,6 +139,8 @@ def create_review(call: Call) -> Reply:
     body = call.given("body") or ""
     if event in ("COMMENT", "REQUEST_CHANGES") and not body and not comments:
         raise Refusal(422, "Unprocessable Entity", ["Body can't be blank"])
+    if len(body) > MAX_BODY:
+        raise Refusal(422, "Unprocessable Entity", [f"Body is too long (maximum is {MAX_BODY} characters)"])
     if event is None and any(one.state == "PENDING" and one.user is call.viewer for one in pull.reviews):
         raise Refusal(422, "Unprocessable Entity", ["User can only have one pending review per pull request"])
     commit = call.given("commit_id") or pull.head_sha
@@ -182,20 +184,3 @@ def list_review_comments(call: Call) -> Reply:
     """Inline comments, oldest first."""
     pull = call.pull
     return call.pages(pull.review_comments, lambda comment: call.shape.review_comment(pull, comment))
-
-
-@routes.add("PUT", f"{R}/pulls/{{number:n}}/merge")
-def merge(call: Call) -> Reply:
-    """Squash only. 409 when `sha` is not the head any more; every other no is 405 and told by its text."""
-    pull = call.pull
-    call.need("write")
-    method = call.given("merge_method", "merge")
-    if method != "squash":
-        raise Refusal(405, f"{str(method).capitalize()} commits are not allowed on this repository.")
-    try:
-        sha = merging.squash(
-            call.world, pull, call.viewer, call.given("sha"), call.given("commit_title"), call.given("commit_message")
-        )
-    except merging.NotMerged as refused:
-        raise Refusal(refused.status, refused.message) from refused
-    return Reply(200, {"sha": sha, "merged": True, "message": "Pull Request successfully merged"})

@@ -1,4 +1,4 @@
-"""User verbs: what people and CI do on GitHub, as tests and the demo say it.
+"""User verbs: what people do on GitHub, as tests and the demo say it.
 
 None of it passes through HTTP, so the journal holds only what the program under test did.
 """
@@ -8,10 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
-from orchestrator.twin import acts, merging, pushes
-from orchestrator.twin.handles import CommentHandle, Handle, IssueHandle, PullHandle, RepoHandle
+from orchestrator.twin import acts, merging, pushes, queue
+from orchestrator.twin.handles import (
+    CommentHandle,
+    Handle,
+    IssueHandle,
+    PullHandle,
+    RepoHandle,
+    ReviewHandle,
+    ThreadHandle,
+)
 from orchestrator.twin.repository import BareRepository
-from orchestrator.twin.world import CheckRun, Repository, Status, Suite, User, World
+from orchestrator.twin.world import Repository, User, World
 
 Files: TypeAlias = Mapping[str, "str | bytes | None"]  # None deletes
 
@@ -81,6 +89,28 @@ class Person(Handle):
         with self.looking() as world:
             target.thing.locked = True
             acts.add_event(world, target.thing, "locked", self.thing)
+            acts.touch(world, target.thing)
+
+    def transfers(self, issue: IssueHandle, to: RepoHandle) -> None:
+        """Move an issue to another repository; the handle follows it, the old number answers 301."""
+        with self.looking() as world:
+            acts.transfer(world, issue.thing, to.thing, self.thing)
+
+    def deletes_issue(self, issue: IssueHandle) -> None:
+        """Delete an issue: its number answers 410."""
+        with self.looking():
+            acts.delete_issue(issue.thing)
+
+    def blocks(self, repo: RepoHandle, person: Person) -> None:
+        """Block somebody: whatever they would post here is 403."""
+        with self.looking():
+            repo.thing.blocked.add(person.id)
+
+    def unlocks(self, target: IssueHandle) -> None:
+        """Unlock a conversation."""
+        with self.looking() as world:
+            target.thing.locked = False
+            acts.add_event(world, target.thing, "unlocked", self.thing)
             acts.touch(world, target.thing)
 
     def closes(self, target: IssueHandle) -> None:
@@ -188,10 +218,15 @@ class Person(Handle):
         world.repos[number] = fork
         return fork
 
-    def merges(self, pr: PullHandle) -> str:
-        """Press the squash button; NotMerged as the endpoint refuses."""
+    def merges(self, pr: PullHandle, method: str = "squash") -> str:
+        """Press the button for this method (squash, merge, rebase); NotMerged as the endpoint refuses."""
         with self.looking() as world:
-            return merging.squash(world, pr.pull, self.thing)
+            return merging.merge(world, pr.pull, self.thing, merging.Order(method))
+
+    def enqueues(self, pr: PullHandle) -> None:
+        """Press "Merge when ready" where a merge queue is demanded; NotQueued as GitHub refuses."""
+        with self.looking() as world:
+            queue.enter(world, pr.pull, self.thing)
 
     def drafts(self, pr: PullHandle) -> None:
         """Convert to draft."""
@@ -208,71 +243,36 @@ class Person(Handle):
         with self.looking() as world:
             acts.retarget(world, pr.pull, self.thing, base)
 
-    def approves(self, pr: PullHandle, body: str = "") -> None:
+    def approves(self, pr: PullHandle, body: str = "") -> ReviewHandle:
         """Submit an approving review."""
-        with self.looking() as world:
-            acts.review(world, pr.pull, self.thing, "APPROVED", body, pr.pull.head_sha)
+        return self._reviews(pr, "APPROVED", body)
 
-    def requests_changes(self, pr: PullHandle, body: str = "Please change this.") -> None:
+    def requests_changes(self, pr: PullHandle, body: str = "Please change this.") -> ReviewHandle:
         """Submit a review that asks for changes."""
+        return self._reviews(pr, "CHANGES_REQUESTED", body)
+
+    def reviews(self, pr: PullHandle, body: str = "I have read it.") -> ReviewHandle:
+        """Submit a review that only comments."""
+        return self._reviews(pr, "COMMENTED", body)
+
+    def _reviews(self, pr: PullHandle, state: str, body: str) -> ReviewHandle:
         with self.looking() as world:
-            acts.review(world, pr.pull, self.thing, "CHANGES_REQUESTED", body, pr.pull.head_sha)
+            made = acts.review(world, pr.pull, self.thing, state, body, pr.pull.head_sha)
+            return ReviewHandle(world, self._url, pr.pull, made)
 
+    def dismisses(self, review: ReviewHandle) -> None:
+        """Dismiss somebody's review: it counts for nothing, and lists show DISMISSED."""
+        with self.looking() as world:
+            acts.dismiss(world, review.pull, self.thing, review.thing)
 
-class Ci(Handle):
-    """What posts checks and statuses on commits of one repository. None of it moves a PR's `updated_at`."""
+    def starts_thread(self, pr: PullHandle, path: str, line: int, body: str = "Why?") -> ThreadHandle:
+        """Comment on a line of the head, with a review; the conversation is unresolved."""
+        with self.looking() as world:
+            review = acts.review(world, pr.pull, self.thing, "COMMENTED", "", pr.pull.head_sha)
+            made = acts.review_comment(world, review, path, body, "@@ -0,0 +1 @@", line, "RIGHT", None)
+            return ThreadHandle(world, self._url, made)
 
-    def __init__(self, world: World, url: str, repo: Repository) -> None:
-        super().__init__(world, url)
-        self.thing = repo
-
-    def passes(self, target: PullHandle | str, name: str, app: str = "github-actions") -> None:
-        """A check run succeeds."""
-        self.concludes(target, name, "success", app)
-
-    def fails(self, target: PullHandle | str, name: str, app: str = "github-actions") -> None:
-        """A check run fails."""
-        self.concludes(target, name, "failure", app)
-
-    def runs(self, target: PullHandle | str, name: str, app: str = "github-actions") -> None:
-        """A check run is in progress."""
+    def resolves(self, thread: ThreadHandle) -> None:
+        """Mark a conversation as resolved; moves no time."""
         with self.looking():
-            self._new_run(target, name, app).status = "in_progress"
-
-    def concludes(self, target: PullHandle | str, name: str, conclusion: str, app: str = "github-actions") -> None:
-        """The unfinished run of this name and app ends; where none is unfinished, a new run does."""
-        with self.looking() as world:
-            sha = _sha(target)
-            latest = merging.latest_runs(self.thing, sha)
-            mine = [run for run in latest if run.name == name and run.suite.app is world.app(app)]
-            run = mine[0] if mine and mine[0].status != "completed" else self._new_run(target, name, app)
-            run.status, run.conclusion, run.completed_at = "completed", conclusion, world.now()
-            run.suite.updated_at = world.now()
-
-    def queues_suite(self, target: PullHandle | str, app: str) -> None:
-        """A suite that stays queued without any run, as installed apps leave behind."""
-        with self.looking():
-            self._suite(_sha(target), app)
-
-    def status(self, target: PullHandle | str, context: str, state: str) -> None:
-        """Post a commit status: success, failure, error or pending."""
-        with self.looking() as world:
-            self.thing.statuses.append(Status(world.new_id(), _sha(target), context, state, world.now()))
-
-    def _new_run(self, target: PullHandle | str, name: str, app: str) -> CheckRun:
-        run = CheckRun(self.world.new_id(), self._suite(_sha(target), app), name, self.world.now())
-        self.thing.check_runs.append(run)
-        return run
-
-    def _suite(self, sha: str, app: str) -> Suite:
-        who = self.world.app(app)
-        for suite in self.thing.suites:
-            if suite.sha == sha and suite.app is who:
-                return suite
-        made = Suite(self.world.new_id(), who, sha, self.world.now(), self.world.now())
-        self.thing.suites.append(made)
-        return made
-
-
-def _sha(target: PullHandle | str) -> str:
-    return target if isinstance(target, str) else target.pull.head_sha
+            thread.thing.resolved = True

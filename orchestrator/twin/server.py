@@ -100,8 +100,9 @@ class Handler(BaseHTTPRequestHandler):
         path, query = split.path, split.query
         payload = self._payload()
         git = GIT_PATH.fullmatch(path) is not None
-        self.server.faults.run_hooks(self.command, path, after=False)
-        kind = self.server.faults.strike(self.command, path)
+        body = None if git else _json_or_none(payload)
+        self.server.faults.run_hooks(self.command, path, body, after=False)
+        kind = self.server.faults.strike(self.command, path, body)
         if kind is not None and kind.trouble is Trouble.DELAY:
             self.server.closing.wait(kind.seconds)
         if kind is not None and kind.trouble in _BEFORE:
@@ -109,12 +110,12 @@ class Handler(BaseHTTPRequestHandler):
         elif git:
             answered = self._git(path, query, payload)
         else:
-            answered = self.server.api.answer(self._request(path, query, payload))
-        self.server.faults.run_hooks(self.command, path, after=True)
+            answered = self.server.api.answer(self._request(path, query, body))
+        self.server.faults.run_hooks(self.command, path, body, after=True)
         if kind is not None:
             answered = _spoiled(answered, kind)
         answered = replace(answered, headers={"Date": self._date(), **answered.headers})
-        self._record(path, query, payload, answered, git)
+        self._record(path, query, body, answered, git)
         self._send(answered, kind)
 
     do_POST = do_PATCH = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = do_GET  # noqa: N815 - the base class calls them so
@@ -135,13 +136,13 @@ class Handler(BaseHTTPRequestHandler):
     def _url(self) -> str:
         return f"http://{self.headers.get('Host') or self.server.url.removeprefix('http://')}"
 
-    def _request(self, path: str, query: str, payload: bytes) -> Request:
+    def _request(self, path: str, query: str, body: Any) -> Request:
         return Request(
             self.command,
             path,
             dict(parse_qsl(query, keep_blank_values=True)),
             self._lower_headers(),
-            _json_or_none(payload),
+            body,
             self._url(),
         )
 
@@ -163,12 +164,12 @@ class Handler(BaseHTTPRequestHandler):
             if readable and not self.connection.recv(1, socket.MSG_PEEK):
                 return
 
-    def _record(self, path: str, query: str, payload: bytes, answered: Answered, git: bool) -> None:
+    def _record(self, path: str, query: str, body: Any, answered: Answered, git: bool) -> None:
         self.server.journal.record(
             method=self.command,
             path=path,
             query=dict(parse_qsl(query, keep_blank_values=True)),
-            body=None if git else _json_or_none(payload),
+            body=body,
             status=answered.status,
             headers={name.lower(): value for name, value in answered.headers.items()},
             answer=answered.data,
@@ -186,10 +187,12 @@ class Handler(BaseHTTPRequestHandler):
         body = answered.body
         if answered.status not in (204, 304):
             head.append(f"Content-Length: {len(body)}")
-        if kind is not None and kind.trouble is Trouble.CUT:
+        if kind is not None and kind.trouble in (Trouble.CUT, Trouble.STALL):
             body = body[: len(body) // 2]
             self.close_connection = True
         self.wfile.write("\r\n".join([*head, "", ""]).encode("latin-1") + body)
+        if kind is not None and kind.trouble is Trouble.STALL:
+            self._hang()
 
     def _date(self) -> str:
         return formatdate(self.server.api.world.now(), usegmt=True)

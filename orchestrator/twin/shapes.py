@@ -177,8 +177,8 @@ class Shapes:
         return {
             **self.repository(repo, viewer),
             "allow_squash_merge": repo.allow_squash,
-            "allow_merge_commit": True,
-            "allow_rebase_merge": True,
+            "allow_merge_commit": repo.allow_merge,
+            "allow_rebase_merge": repo.allow_rebase,
             "allow_auto_merge": False,
             "delete_branch_on_merge": repo.delete_branch_on_merge,
             "squash_merge_commit_title": "COMMIT_OR_PR_TITLE",
@@ -191,6 +191,7 @@ class Shapes:
         """`permission` knows four words; `role_name` has the finer ones."""
         role = self.world.permission(repo, user)
         known = {"maintain": "write", "triage": "read"}.get(role, role)
+        known, role = repo.told_permissions.get(user.id, (known, role))
         rights = self.repository(repo, user)["permissions"]
         return {
             "permission": known,
@@ -224,6 +225,8 @@ class Shapes:
 
     def association(self, repo: Repository, user: User | None) -> str:
         """As GitHub tells it to others: it hides private membership, so nothing may be decided by it (lunar#2673)."""
+        if user is not None and user.id in repo.told_associations:
+            return repo.told_associations[user.id]
         if user is repo.owner:
             return "OWNER"
         return "CONTRIBUTOR" if self.world.may(repo, user, "write") else "NONE"

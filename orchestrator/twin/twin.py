@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from orchestrator.twin.api import Api
+from orchestrator.twin.ci import Ci
 from orchestrator.twin.faults import Faults
 from orchestrator.twin.git_http import GitHttp
-from orchestrator.twin.handles import CommentHandle, IssueHandle, PullHandle, RepoHandle
+from orchestrator.twin.handles import CommentHandle, IssueHandle, PullHandle, RepoHandle, ReviewHandle
 from orchestrator.twin.journal import Journal
+from orchestrator.twin.protection import Protection
+from orchestrator.twin.queueing import QueueHandle
 from orchestrator.twin.repository import BareRepository
-from orchestrator.twin.say import Ci, Files, Person
+from orchestrator.twin.say import Files, Person
 from orchestrator.twin.server import Server
-from orchestrator.twin.world import PERMISSIONS, Protection, Repository, Token, World
+from orchestrator.twin.world import PERMISSIONS, Repository, Token, World
 
 
 class Twin:
@@ -114,6 +117,25 @@ class Twin:
         with self.world.lock:
             repo.thing.permissions[person.id] = permission
 
+    def tells_permission(self, person: Person, repo: RepoHandle, permission: str, role: str) -> None:
+        """What the permission endpoint says of somebody, whatever they may: a custom role, a word of tomorrow."""
+        with self.world.lock:
+            repo.thing.told_permissions[person.id] = (permission, role)
+
+    def tells_association(self, person: Person, repo: RepoHandle, association: str) -> None:
+        """The `author_association` of what somebody wrote: MEMBER, COLLABORATOR ...; writers show as CONTRIBUTOR."""
+        with self.world.lock:
+            repo.thing.told_associations[person.id] = association
+
+    def renames_user(self, person: Person, login: str) -> None:
+        """A new login for the same account; the old one is free, and whoever takes it (`user(old)`) has another id."""
+        with self.world.lock:
+            if login.lower() in self.world.users:
+                raise ValueError(f"{login!r} is taken")
+            del self.world.users[person.login.lower()]
+            person.thing.login = login
+            self.world.users[login.lower()] = person.thing
+
     def token(self, person: Person, scopes: str = "repo, workflow", limit: int = 5000) -> str:
         """A new token of this account; `limit`: requests per hour."""
         with self.world.lock:
@@ -139,13 +161,37 @@ class Twin:
         strict: bool = False,
         reviews: int = 0,
         by_rules: bool = False,
+        conversations: bool = False,
+        queue: str | None = None,
+        exempt: Sequence[Person] = (),
     ) -> None:
-        """Protect a branch. `by_rules`: by a rule set, which another endpoint tells."""
+        """Protect a branch, in place of how it was protected. `by_rules`: by a rule set, which another endpoint tells.
+
+        `conversations`: review threads must be resolved; `queue`: merges only through a merge queue with this method
+        (squash, merge, rebase); `exempt`: whose merge calls nothing of this holds, although the state says BLOCKED.
+        """
         with self.world.lock:
-            repo.thing.protections[branch] = Protection(checks or [], strict, reviews, by_rules)
+            repo.thing.protections[branch] = Protection(
+                checks or [],
+                strict,
+                reviews,
+                conversations,
+                queue,
+                by_rules,
+                frozenset(person.id for person in exempt),
+            )
             repo.thing.bare.protect([f"refs/heads/{name}" for name in repo.thing.protections])
 
-    def ghost(self, thing: IssueHandle | CommentHandle) -> None:
+    def queue(self, repo: RepoHandle, branch: str) -> QueueHandle:
+        """The merge queue of a branch, as its operator."""
+        return QueueHandle(self.world, self.url, repo.thing, branch)
+
+    def merges_in_background(self, seconds: int) -> None:
+        """How long `merge-async` takes from now on; 0: until the next request."""
+        with self.world.lock:
+            self.world.background_seconds = seconds
+
+    def ghost(self, thing: IssueHandle | CommentHandle | ReviewHandle) -> None:
         """Its author's account is deleted: `user` is null."""
         with self.world.lock:
             thing.thing.user = None
@@ -156,6 +202,11 @@ class Twin:
             if pr.pull.head_repo is not None:
                 del self.world.repos[pr.pull.head_repo.id]
             pr.pull.head_repo = None
+
+    def hides(self, repo: RepoHandle, hidden: bool = True) -> None:
+        """The repository answers 404 to everybody, by API and git; `hidden=False`: it is back."""
+        with self.world.lock:
+            repo.thing.hidden = hidden
 
     def renames(self, repo: RepoHandle, name: str) -> None:
         """Rename or transfer: the old name redirects."""
@@ -168,6 +219,11 @@ class Twin:
         """GitHub shows this stale `mergeable` until the next push; None: the truth again."""
         with self.world.lock:
             pr.pull.told_mergeable = value
+
+    def forgets_mergeable(self, pr: PullHandle, reads: int) -> None:
+        """GitHub computes again: this many reads of the PR say `mergeable: null` and UNKNOWN."""
+        with self.world.lock:
+            pr.pull.unknown_reads = reads
 
     def lag(self, kind: str, reads: int) -> None:
         """From now on new things of a kind show late: `comments`, `pulls` (lists), `merged` (reads of the PR), `refs`

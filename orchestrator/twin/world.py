@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orchestrator.twin.checks import App, CheckRun, Status, Suite
+from orchestrator.twin.protection import Protection
 from orchestrator.twin.repository import BareRepository, Person
 
 PERMISSIONS = ("none", "read", "triage", "write", "maintain", "admin")
@@ -121,13 +123,14 @@ class ReviewComment:
     start_line: int | None
     start_side: str | None
     created_at: int
+    resolved: bool = False
 
 
 @dataclass(eq=False)
 class Review:
     id: int
     user: User | None
-    state: str  # APPROVED CHANGES_REQUESTED COMMENTED PENDING
+    state: str  # APPROVED CHANGES_REQUESTED COMMENTED DISMISSED PENDING
     body: str
     commit_id: str
     submitted_at: int
@@ -167,43 +170,14 @@ class Pull:
         return self.issue.repo
 
     @property
+    def linked_issues(self) -> list[Issue]:
+        """What the PR closes, where it is now."""
+        found = ((self.repo.issues.get(n) or self.repo.gone.get(n)) for n in sorted(self.linked))
+        return [issue for issue in found if issue is not None]
+
+    @property
     def review_comments(self) -> list[ReviewComment]:
         return [c for review in self.reviews for c in review.comments if review.state != "PENDING"]
-
-
-@dataclass(eq=False)
-class App:
-    id: int
-    slug: str
-
-
-@dataclass(eq=False)
-class Suite:
-    id: int
-    app: App
-    sha: str
-    created_at: int
-    updated_at: int
-
-
-@dataclass(eq=False)
-class CheckRun:
-    id: int
-    suite: Suite
-    name: str
-    started_at: int
-    status: str = "queued"
-    conclusion: str | None = None
-    completed_at: int | None = None
-
-
-@dataclass(eq=False)
-class Status:
-    id: int
-    sha: str
-    context: str
-    state: str
-    created_at: int
 
 
 @dataclass(eq=False)
@@ -218,13 +192,33 @@ class Activity:
 
 
 @dataclass(eq=False)
-class Protection:
-    """What a branch demands. `by_rules`: told by the rules endpoint instead of the branch's protection."""
+class MergeRequest:
+    """A merge that runs in the background; `status` as GitHub tells it: pending, enqueued, merged, failed."""
 
-    checks: list[str] = field(default_factory=list)
-    strict: bool = False
-    reviews: int = 0
-    by_rules: bool = False
+    uuid: str
+    pull: Pull
+    actor: User
+    method: str  # default, merge, squash or rebase
+    action: str  # default, merge_queue or direct_merge
+    sha: str  # the head it is for
+    title: str | None
+    text: str | None
+    due: int  # when it runs
+    updated_at: int
+    status: str = "pending"
+    message: str = ""
+
+
+@dataclass(eq=False)
+class QueueEntry:
+    """A PR in the merge queue of its base; `request` where it came by one."""
+
+    id: int
+    pull: Pull
+    by: User
+    sha: str  # the head that was enqueued
+    added_at: int
+    request: MergeRequest | None = None
 
 
 @dataclass(eq=False)
@@ -239,9 +233,18 @@ class Repository:
     private: bool = True
     parent: Repository | None = None
     allow_squash: bool = True
+    allow_merge: bool = True
+    allow_rebase: bool = True
+    has_hooks: bool = False  # pre-receive hooks, as GitHub Enterprise Server has them
+    offers_async: bool = True  # GitHub Enterprise Server has no merge-async
     delete_branch_on_merge: bool = False
     autoclose: bool = True  # GitHub closes linked issues; it can fail silently
+    hidden: bool = False  # as good as gone, for everybody
     permissions: dict[int, str] = field(default_factory=dict)  # user id -> one of PERMISSIONS
+    told_permissions: dict[int, tuple[str, str]] = field(default_factory=dict)  # `permission` and `role_name` instead
+    told_associations: dict[int, str] = field(default_factory=dict)
+    blocked: set[int] = field(default_factory=set)  # user ids
+    gone: dict[int, Issue | None] = field(default_factory=dict)  # number -> where it was transferred to; None: deleted
     labels: list[Label] = field(default_factory=list)
     issues: dict[int, Issue] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)  # branches as last seen
@@ -251,6 +254,8 @@ class Repository:
     activity: list[Activity] = field(default_factory=list)
     protections: dict[str, Protection] = field(default_factory=dict)
     late_refs: list[LateRef] = field(default_factory=list)
+    merge_requests: list[MergeRequest] = field(default_factory=list)
+    queue: list[QueueEntry] = field(default_factory=list)  # of all branches, first come first
 
     @property
     def full_name(self) -> str:
@@ -296,6 +301,7 @@ class World:
         self.renamed: dict[str, int] = {}  # old full name, lower case -> repository id
         self.apps: dict[str, App] = {}
         self.lags: dict[str, int] = {}
+        self.background_seconds = 0  # from a merge request to its execution
         self._now = now
         self._ids: Iterator[int] = itertools.count(1_000_001, 7)
 
@@ -327,7 +333,7 @@ class World:
 
     def permission(self, repo: Repository, user: User | None) -> str:
         """One of PERMISSIONS; on a public repository everybody reads."""
-        if user is None:
+        if user is None or repo.hidden:
             return "none"
         if user is repo.owner:
             return "admin"

@@ -1,0 +1,205 @@
+"""The part of `doctor` that asks GitHub: the token, the clock, and every repository with its labels."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import click
+
+from orchestrator import settings as configuration
+from orchestrator.clock import Stop, SystemClock
+from orchestrator.diagnosis import Fail, Good, Warn
+from orchestrator.errors import Missing, Retry, Stopped
+from orchestrator.github.api import Api
+from orchestrator.github.transport import Answer, ApiError, Moved, TokenRefused, Transport, Unknown
+from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN
+from orchestrator.settings import Settings
+
+SKEW = 60.0  # seconds
+PATIENCE = 20.0  # seconds that a check may wait for GitHub's limits
+
+LABELS = {
+    IN_PROGRESS: ("fbca04", "The daemon works on it"),
+    NEEDS_HUMAN: ("d93f0b", "The daemon stopped and says why"),
+}
+# The merge method as GitHub's repository and as `gh repo edit` name it.
+_METHODS = {"squash": "squash_merge", "merge": "merge_commit", "rebase": "rebase_merge"}
+_ABOUT_REPOSITORIES = frozenset(
+    {"github_repo", "base_branch", "merge_method", "ready_label", "review_prs", "review_label"}
+)
+
+
+class Labels(Enum):
+    """What to do about missing labels."""
+
+    MAKE = "make them"
+    ASK = "ask first"
+    TELL = "say the command"
+
+
+def examine(settings: Settings, wrong: frozenset[str], change: Callable[[str], str], labels: Labels) -> Iterator[Good]:
+    """Every check for which the settings suffice. `change`: the command to change a setting."""
+    if wrong & {"github_token", "github_api_url"}:
+        return
+    host = configuration.gh_host(settings.github_api_url)
+    try:
+        token = configuration.github_token(settings)
+    except Missing:
+        if shutil.which("gh"):
+            login = f"gh auth login --hostname {host}"
+            yield Fail("token", f"there is none: GITHUB_TOKEN is empty, and `gh` has none for {host}", login)
+        else:
+            none = "there is none: GITHUB_TOKEN is empty, and `gh` is not installed"
+            yield Fail("token", none, change("GITHUB_TOKEN"))
+        return
+    transport = Transport(settings.github_api_url, token, _Impatient(), Stop())
+    try:
+        yield from _Ward(settings, change, labels, host, transport).findings(bool(wrong & _ABOUT_REPOSITORIES))
+    finally:
+        transport.close()
+
+
+class _Impatient(SystemClock):
+    """Waits briefly only: a rate limit that lasts an hour is a finding, not a reason to hang."""
+
+    def wait(self, seconds: float, stop: Stop) -> bool:
+        if seconds > PATIENCE:
+            stop.set(f"GitHub limits this token for another {seconds / 60:.0f} min; look again after that")
+        return super().wait(seconds, stop)
+
+
+@dataclass(frozen=True)
+class _Ward:
+    settings: Settings
+    change: Callable[[str], str]
+    labels: Labels
+    host: str  # as `gh` knows it
+    transport: Transport
+
+    def findings(self, token_only: bool) -> Iterator[Good]:
+        url = self.settings.github_api_url
+        try:
+            me = self.transport.get("/user")
+            login = str(me.data["login"])
+        except (ApiError, TokenRefused) as error:
+            yield Fail("token", str(error), self._other_token(f"gh auth login --hostname {self.host}"))
+            return
+        except (KeyError, TypeError):
+            yield Fail("github", f"{url} does not answer as GitHub does", self._look())
+            return
+        except (Retry, Stopped, Moved) as error:
+            yield self._unreachable("github", error)
+            return
+        yield Good("token", f"it is {login}'s")
+        yield from self._scopes(me)
+        yield self._clock(me.date, time.time())
+        for name in () if token_only else self.settings.repos:
+            try:
+                yield from self._repo(Api(self.transport, name), login)
+            except ApiError as error:
+                yield self._refused(name, error)
+            except Moved as error:
+                yield Fail(name, str(error), self.change("GITHUB_REPO"))
+            except (Retry, Stopped, Unknown) as error:
+                yield self._unreachable(name, error)
+
+    def _look(self) -> str:
+        return f"curl -sS {shlex.quote(self.settings.github_api_url)}/meta"
+
+    def _other_token(self, stored: str) -> str:
+        """The command that brings another token; `stored`: for the one that `gh` keeps."""
+        return self.change("GITHUB_TOKEN") if self.settings.github_token.get_secret_value() else stored
+
+    def _unreachable(self, name: str, error: Exception) -> Fail:
+        if isinstance(error, Stopped):
+            return Fail(name, str(error), "orchestrator doctor")
+        return Fail(name, f"{self.settings.github_api_url} does not work: {error}", self._look())
+
+    def _refused(self, name: str, error: ApiError) -> Fail:
+        if error.status == 404:
+            unseen = f"there is no such repository at {self.host}, or this token may not see it"
+            return Fail(name, unseen, self.change("GITHUB_REPO"))
+        return Fail(name, str(error), self._other_token(self._refresh()))
+
+    def _refresh(self) -> str:
+        return f"gh auth refresh --hostname {self.host} --scopes repo,workflow"
+
+    def _scopes(self, me: Answer) -> Iterator[Good]:
+        """Classic tokens list their scopes; others are judged by what the repository grants them."""
+        word = me.headers.get("x-oauth-scopes")
+        if not word:
+            return
+        scopes = {scope.strip() for scope in word.split(",")}
+        mend = self._other_token(self._refresh())
+        if "repo" in scopes:
+            yield Good("scopes", word)
+        else:
+            trouble = Warn if "public_repo" in scopes else Fail
+            yield trouble("scopes", f"the token has {word}, not repo", mend)
+        if "workflow" not in scopes:
+            without = "without the scope workflow, GitHub refuses changes under .github/workflows"
+            yield Warn("scopes", without, mend)
+
+    def _clock(self, theirs: float, ours: float) -> Good:
+        if not theirs:
+            return Warn("clock", "GitHub named no time; a proxy may have taken it out", f"{self._look()} -I")
+        off = ours - theirs
+        if abs(off) <= SKEW:
+            return Good("clock", f"within {SKEW:.0f} s of GitHub's")
+        mac = platform.system() == "Darwin"
+        far = f"this machine is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} GitHub"
+        return Fail("clock", far, "sudo sntp -sS time.apple.com" if mac else "sudo timedatectl set-ntp true")
+
+    def _repo(self, api: Api, login: str) -> Iterator[Good]:
+        data = api.transport.get(f"/repos/{api.name}").data
+        at = f"{self.host}/{api.name}"
+        if data.get("archived"):
+            yield Fail(api.name, "it is archived", f"gh repo unarchive {at} --yes")
+        if data.get("has_issues") is False:
+            yield Fail(api.name, "its issues are switched off", f"gh repo edit {at} --enable-issues")
+        if not (data.get("permissions") or {}).get("push"):
+            grant = f"repos/{api.name}/collaborators/{login} -f permission=push"
+            only = f"it can be read, but {login} may not push with this token; an administrator can allow it"
+            yield Fail(api.name, only, f"gh api --hostname {self.host} -X PUT {grant}")
+            return
+        yield Good(api.name, "it can be read and pushed to")
+        yield from self._branch(api, data)
+        method = _METHODS[self.settings.merge_method]
+        if self.settings.auto_merge_enabled and data.get(f"allow_{method}") is False:
+            forbidden = f"it does not allow MERGE_METHOD={self.settings.merge_method}"
+            yield Fail(api.name, forbidden, f"gh repo edit {at} --enable-{method.replace('_', '-')}")
+        yield self._labels(api)
+
+    def _branch(self, api: Api, data: dict[str, Any]) -> Iterator[Good]:
+        branch = self.settings.base_branch or str(data["default_branch"])
+        if api.branch_sha(branch) is not None:
+            return
+        if self.settings.base_branch:
+            yield Fail(api.name, f"it has no branch {branch}, named by BASE_BRANCH", self.change("BASE_BRANCH"))
+        else:
+            push = f"git push https://{self.host}/{api.name}.git HEAD:{shlex.quote(branch)}"
+            yield Fail(api.name, f"it has no commit on {branch} yet; push one from your checkout", push)
+
+    def _labels(self, api: Api) -> Good:
+        settings = self.settings
+        wanted = {settings.ready_label: ("0e8a16", "The daemon shall implement it"), **LABELS}
+        if settings.review_prs == "label":
+            wanted[settings.review_label] = ("1d76db", "The daemon shall review it")
+        there = {name.lower() for name in api.label_names()}
+        missing = [name for name in wanted if name.lower() not in there]
+        if not missing:
+            return Good(api.name, f"it has the labels {', '.join(wanted)}")
+        lacks = f"lacks the labels {', '.join(missing)}"
+        asked = self.labels is Labels.ASK and click.confirm(f"{api.name} {lacks}. Make them?", default=True)
+        if self.labels is Labels.TELL or (self.labels is Labels.ASK and not asked):
+            return Fail(api.name, f"it {lacks}", "orchestrator doctor --fix-labels")
+        for name in missing:
+            api.create_label(name, *wanted[name])
+        return Good(api.name, f"it has the labels {', '.join(wanted)}; made just now: {', '.join(missing)}")

@@ -1,0 +1,138 @@
+"""One watched repository: look at it, decide, and carry out what the decision says at once.
+
+Guaranteed: what cannot be carried out now holds up none of the other decisions and is offered again at the
+next look; the memory of a look is written last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from orchestrator import texts
+from orchestrator.decide.triggers import Begin, Cancel, Decision, Rules, Tell, decide
+from orchestrator.decide.verdict import broken
+from orchestrator.errors import Retry
+from orchestrator.git.access import Access
+from orchestrator.git.mirror import Mirror
+from orchestrator.git.run import Identity
+from orchestrator.github.api import Api
+from orchestrator.github.feed import Feed
+from orchestrator.github.transport import ApiError, Moved, Transport, Unknown
+from orchestrator.jobs.desk import Place, place_folder
+from orchestrator.jobs.reading import may_cancel
+from orchestrator.log import get
+from orchestrator.model import IN_PROGRESS, Actor, Comment, Job, Kind, Repo, Status
+from orchestrator.settings import Settings
+from orchestrator.state import RepoMemory, State
+
+KEPT_DONE = 200  # finished jobs kept per repository for `status`
+
+
+class Watch:
+    """For the loop's thread alone. `place` is None until the first good look."""
+
+    def __init__(
+        self, name: str, settings: Settings, transport: Transport, state: State, me: Actor, token: str
+    ) -> None:
+        self.name = name
+        self.place: Place | None = None
+        self._settings = settings
+        self._state = state
+        self._me = me
+        self._token = token
+        self._feed = Feed(Api(transport, name), settings.ready_label, IN_PROGRESS)
+
+    @property
+    def _api(self) -> Api:
+        return self._feed.api
+
+    def look(self, end: Callable[[Cancel], None]) -> bool:
+        """One poll; whether all of it could be done. `end` stops a job. Raises as `Feed.look`."""
+        jobs = {k: j for k, j in self._state.jobs.items() if j.repo == self.name}
+        busy = frozenset(j.number for j in jobs.values() if _is_claimed(j))
+        memory = self._state.repo(self.name)
+        world, memory = self._feed.look(memory, busy, adopt=self._state.rebuilt and self.place is None)
+        if self.place is None or self.place.repo != world.repo:
+            self.place = self._place(world.repo)
+        decisions, memory = decide(world, jobs, memory, self._rules(), self._me.id)
+        done = [self._carry_out(decision, end) for decision in decisions]
+        if all(done):
+            # Last: what is not acknowledged by now is offered again.
+            self._state.put_repo(memory)
+            self._prune(memory)
+        return all(done)
+
+    def _rules(self) -> Rules:
+        s = self._settings
+        return Rules(
+            review=s.review_prs,
+            review_label=s.review_label,
+            debounce=s.review_debounce,
+            merge=s.auto_merge_enabled,
+            trigger=s.merge_comment_trigger,
+            hold_label=s.hold_label,
+        )
+
+    def _place(self, repo: Repo) -> Place:
+        folder = place_folder(self._settings.worktree_base, self.name)
+        identity = Identity(self._me.login, f"{self._me.id}+{self._me.login}@users.noreply.github.com")
+        mirror = Mirror(folder / "mirror.git", Access(repo.clone_url, self._token), identity)
+        return Place(repo, self._api, mirror, folder, self._me, self._token)
+
+    def _carry_out(self, decision: Decision, end: Callable[[Cancel], None]) -> bool:
+        """Whether it is done."""
+        try:
+            match decision:
+                case Begin(job):
+                    self._state.put(job)
+                    get().info("job_due", repo=self.name, item=job.key.split("#", 1)[1], title=job.title)
+                case Cancel():
+                    if self._may_end(decision):
+                        end(decision)
+                case Tell(comment, text):
+                    self._tell(comment, text)
+        except (Retry, Unknown, ApiError, Moved) as trouble:
+            get().warning("decision_waits", repo=self.name, decision=type(decision).__name__, reason=str(trouble))
+            return False
+        return True
+
+    def _may_end(self, cancel: Cancel) -> bool:
+        """Asked for by somebody who may; or the list was not late and the PR is really not what was pinned."""
+        job = self._state.job(cancel.key)
+        if job is None:
+            return False
+        if cancel.by is not None:
+            return may_cancel(self._api, self._api.pull(job.number), cancel.by)
+        pinned = job.head, job.base_ref, self._settings.hold_label
+        return job.kind is not Kind.MERGE or bool(broken(self._api.pull(job.number), *pinned))
+
+    def _tell(self, comment: Comment, text: str) -> None:
+        """Answer once, and only somebody who may ask."""
+        if comment.author is None or not self._api.permission(comment.author).may_write:
+            return
+        mark = f"{texts.MARK}{self.name}#{comment.number}:reply-{comment.id} -->"
+        ours = [c for c in self._api.comments(comment.number) if texts.is_ours(c, self._me.id)]
+        if not any(c.body.startswith(mark) or texts.said(c) == text for c in ours):
+            try:
+                self._api.comment(comment.number, f"{mark}\n{text}")
+            except ApiError as error:
+                # A definite no (a locked conversation), so asking at each poll would only hold up the others.
+                get().warning("reply_refused", repo=self.name, number=comment.number, answer=str(error))
+
+    def _prune(self, memory: RepoMemory) -> None:
+        jobs = [j for j in self._state.jobs.values() if j.repo == self.name]
+        is_open = {j.key for j in jobs if str(j.number) in memory.heads}
+        for job in jobs:
+            if job.status is Status.PARKED and job.kind is not Kind.IMPLEMENT and job.key not in is_open:
+                self._state.put(replace(job, status=Status.DONE))  # nobody is needed for it any more
+        # The review of an open PR stays: it is the proof that this head was reviewed.
+        done = [j for j in jobs if j.status is Status.DONE and not (j.kind is Kind.REVIEW and j.key in is_open)]
+        for job in sorted(done, key=lambda j: j.updated_at)[:-KEPT_DONE]:
+            self._state.drop(job.key)
+
+
+def _is_claimed(job: Job) -> bool:
+    """Under way, and our label is on the issue, so its absence means something."""
+    live = job.kind is Kind.IMPLEMENT and job.status in (Status.RUNNING, Status.WAITING)
+    return live and any(k.startswith("unready-") and done for k, done in job.effects.items())

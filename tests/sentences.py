@@ -1,0 +1,163 @@
+"""Every sentence of the house with ordinary and with hostile words in it: `python -m tests.sentences` writes the page.
+
+The page `tests/sentences.md` is what a person reads; a change of a sentence is a change of that page.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+from orchestrator import refusals, texts
+from orchestrator.model import Actor, Comment, Finding, Job, Kind
+
+PAGE = Path(__file__).parent / "sentences.md"
+
+HEAD, BASE, TREE, LANDED = "a1" * 20, "b2" * 20, "c3" * 20, "d4" * 20
+HOSTILE = "x` @everybody closes #1 <!-- y --> ```\n\x1b[31m"
+MERGE = Job(
+    *("acme/app", Kind.MERGE, 7, "1001"),
+    title="Greet",
+    asked_by="alice",
+    head=HEAD,
+    base=BASE,
+    base_ref="main",
+    tree=TREE,
+    merge_sha=LANDED,
+    log="/var/w/merge-7-1.log",
+)
+WORK = Job(
+    *("acme/app", Kind.IMPLEMENT, 42, "9"),
+    phase="run",
+    title="Greet",
+    asked_by="alice",
+    branch="feature/issue-42",
+    base=BASE,
+    pr=43,
+    head=HEAD,
+    turns=12,
+    seconds=300.0,
+    cost_usd=0.5,
+    log="/var/w/issue-42-1.log",
+)
+READ = replace(WORK, kind=Kind.REVIEW, number=43, trigger=HEAD)
+FINDING = Finding("app.py", 3, "high", "This divides by zero.")
+OURS = Comment(5, 7, Actor(1, "robot"), texts.marked(MERGE, "status", "Good."), 0.0, 0.0)
+
+# By name: the arguments of each call that is shown.
+CALLS: dict[str, list[tuple[object, ...]]] = {
+    "agent_at_work": [(WORK,)],
+    "already_merged": [(LANDED,)],
+    "already_running": [("alice",)],
+    "answered": [(503,)],
+    "approval_missing": [(HEAD,)],
+    "attempt_over": [(MERGE, "Two lines.\nThe second."), (replace(MERGE, head=""), "Closed.")],
+    "base_gone": [("main",)],
+    "base_kept_moving": [(4,)],
+    "behind": [("main",)],
+    "blocked": [("main",)],
+    "branch_kept": [("topic", texts.IS_PROTECTED), (HOSTILE, texts.IS_DEFAULT)],
+    "branch_taken": [("feature/issue-42", HEAD)],
+    "cancelled_by": [("bob",)],
+    "changes_requested": [((),), (("bob",),), (("bob", "carol"),)],
+    "checks_failed": [(("lint",),), ((HOSTILE, "unit"),)],
+    "checks_late": [(("deploy",), 3600.0), ((), 900.0)],
+    "command_failed": [("make test", 1, 2, 3), ("make lint", 2, 2, -9)],
+    "command_late": [("make test", 1, 1, 600.0)],
+    "conflict": [(("app.py", HOSTILE), BASE)],
+    "failed": [(WORK, "The agent failed.", "/var/w/issue-42", "label it `ready`", b"boom \x1b[1m\n```\n@team")],
+    "files_modified": [(("app.py", HOSTILE),)],
+    "finding": [(FINDING,), (replace(FINDING, text=HOSTILE),)],
+    "gave_up": [(HOSTILE,)],
+    "github_forbids": [("Resource not accessible.",)],
+    "github_refuses": [("Required status check is expected.",), (HOSTILE,)],
+    "got_commits": [(HEAD,)],
+    "head_is": [(HEAD, "/merge")],
+    "head_moved": [(HEAD, BASE)],
+    "held": [("hold",), (HOSTILE,)],
+    "implemented": [(WORK,)],
+    "issue_kept": [(3, "GitHub answered 403")],
+    "limited": [(WORK, "The usage limit is reached.", 1_800_000_000.0), (READ, "No quota.", 1_800_000_000.0)],
+    "merge_refused": [
+        (MERGE, refusals.DRAFT),
+        (MERGE, "Command 1 failed.", b"boom"),
+        (MERGE, "Changed.", b"+x", "diff"),
+    ],
+    "merge_unclear": [(3,)],
+    "merged": [(MERGE, ("make test",), "checks green"), (MERGE, (), "no checks exist")],
+    "merged_by": [(MERGE, "bob")],
+    "merging": [(MERGE, texts.CHECKING)],
+    "name_the_sha": [(refusals.FROM_A_FORK, HEAD, "/merge")],
+    "needs_write": [("mallory",)],
+    "no_base": [("develop",)],
+    "no_change": [(WORK, "All is there.", "ready"), (WORK, HOSTILE, "ready"), (WORK, "", "ready")],
+    "not_allowed_to_label": [("mallory", "ready"), (None, "ready")],
+    "parked": [(WORK, "The agent failed.")],
+    "progress": [(WORK,), (READ,)],
+    "pull_body": [(WORK, "A greeting.", ("make venv",), "ready", "/merge"), (WORK, HOSTILE, (), "ready", "")],
+    "pull_title": [("Greet",), (HOSTILE,), ("",)],
+    "pushed_after": [(HEAD, "/merge")],
+    "queue_late": [(3600.0,)],
+    "queued_with": [(MERGE, BASE, ("Another",)), (MERGE, BASE, ())],
+    "retargeted": [("main", "next")],
+    "review_body": [(READ, "comment", "Fine.", ()), (READ, "request_changes", HOSTILE, (FINDING,))],
+    "reviewed": [(READ, "approve", 1), (READ, "request_changes", 2)],
+    "said": [(OURS,)],
+    "short": [(HEAD,)],
+    "spent": [(WORK,)],
+    "stacked": [((8, 9),)],
+    "superseded": [(HEAD, BASE)],
+    "testing": [(BASE, 0), (BASE, 2)],
+    "too_old": [(24.0,)],
+    "touches": [((".github/a.yml",),), (tuple(f".github/{n}" for n in range(7)),)],
+    "untested": [(MERGE, BASE, ("Sneak in", HOSTILE)), (MERGE, BASE, ())],
+    "untidy": [(MERGE, "GitHub answered 500.")],
+    "usage": [("/merge",)],
+    "waiting_for_checks": [(("slow",),), ((),)],
+}
+MACHINERY = {"claim", "claimed", "count", "is_ours", "mark", "marked"}  # no sentence of their own
+
+
+def functions(room: ModuleType) -> dict[str, object]:
+    """The public functions that the module itself defines, by name."""
+    found = inspect.getmembers(room, inspect.isfunction)
+    return {n: f for n, f in found if f.__module__ == room.__name__ and not n.startswith("_")}
+
+
+def constants(room: ModuleType) -> dict[str, str]:
+    """The sentences that need no argument."""
+    return {
+        n: v for n, v in vars(room).items() if n.isupper() and isinstance(v, str) and not n.startswith(("_", "MARK"))
+    }
+
+
+def page() -> str:
+    """The document."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# What people read"
+    yield ""
+    yield "Written by `python -m tests.sentences` from `texts.py` and `refusals.py`; odd characters as escapes."
+    for room in (texts, refusals):
+        for name, words in sorted(constants(room).items()):
+            yield from _shown(name, words)
+        for name, function in functions(room).items():
+            for arguments in CALLS.get(name, ()):
+                yield from _shown(name, str(function(*arguments)))  # type: ignore[operator]
+
+
+def _shown(name: str, words: str) -> Iterator[str]:
+    yield ""
+    yield f"## {name}"
+    yield ""
+    for line in words.split("\n"):
+        yield f"    {line}".rstrip().encode("unicode_escape").decode("ascii")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
