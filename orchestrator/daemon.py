@@ -20,7 +20,7 @@ from orchestrator.git.run import version as git_version
 from orchestrator.github.api import Api, me
 from orchestrator.github.transport import ApiError, Moved, Transport, Unknown
 from orchestrator.jobs.desk import Desk
-from orchestrator.log import get
+from orchestrator.log import get, of_job
 from orchestrator.model import Job, Status
 from orchestrator.patience import Patience
 from orchestrator.settings import Settings, agent_environ
@@ -148,7 +148,7 @@ class Daemon:
             cleared = verb == "clear" and self.slots.stop(key, texts.CLEARED, wait=STOP_WITHIN)
             if cleared or key not in self.slots.busy():
                 self.state.apply(verb, key)
-                get().info("obeyed", verb=verb, item=key)
+                get().info("obeyed", verb=verb, **of_job(key))
 
     def _rest(self) -> None:
         """Until the next poll; a job that ends frees its slot at once, without a request."""

@@ -21,6 +21,7 @@ from pathlib import Path
 import click
 
 from orchestrator.errors import Missing
+from orchestrator.git.run import version as git_version
 from orchestrator.process import clean_env
 from orchestrator.twin import Twin
 
@@ -60,7 +61,11 @@ class _Story:
 
 
 def main(keep: bool, agent: str) -> int:
-    """Run the story; 0 when the issue became a merged pull request. `keep`: leave it running to be played with."""
+    """Run the story; 0 when the issue became a merged pull request. `keep`: leave it running to be played with.
+
+    Missing without git.
+    """
+    git_version()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl+C: everything is ended and removed
     with tempfile.TemporaryDirectory(prefix="orchestrator-demo-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "daemon.log"

@@ -41,7 +41,8 @@ class Warn(Good):
             raise ValueError(f"no command mends {self.text!r}")
 
     def __str__(self) -> str:
-        return f"{super().__str__().rstrip('.')}. Mend: `{printable(self.mend)}`"
+        said = super().__str__()
+        return f"{said}{'' if said.endswith(('.', '?', '!')) else '.'} Mend: `{printable(self.mend)}`"
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import platform
-import re
 import shlex
 import shutil
 import stat
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,18 +17,19 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from orchestrator import doctor_github, state
+from orchestrator import doctor_checkout, doctor_github, state
 from orchestrator import settings as configuration
 from orchestrator.agents.base import Outcome
 from orchestrator.agents.claude import INSTALL, Claude
 from orchestrator.diagnosis import Fail, Good, Level, Warn
 from orchestrator.doctor_github import Labels as Labels
 from orchestrator.errors import Misconfigured, Missing
-from orchestrator.git.run import OLDEST
+from orchestrator.git.run import version
 from orchestrator.settings import Settings
+from orchestrator.statefile import Damaged, look
 
 DISK = 2 * 1024**3  # bytes
-EXAMPLE = "owner/name"  # what .env.example holds in the place of a repository
+NOBODY = "nobody/nothing"  # stands in for a repository that is not named rightly; never asked for
 
 _INSTALLERS = ("apt-get", "dnf", "zypper")
 
@@ -63,6 +62,8 @@ def examine(read: _Read, env_file: Path, labels: Labels, probe: bool) -> Iterato
         yield from _folder(settings.worktree_base, change)
     if "state_file" not in read.wrong:
         yield _state(settings.state_file, change)
+    known = {n: None if n in read.wrong else getattr(settings, n) for n in ("state_file", "worktree_base")}
+    yield from doctor_checkout.examine(**known)
     if "claude_command" not in read.wrong:
         # A turn costs money, and its outcome may depend on what is wrong.
         yield from _agent(settings, change, probe and not read.problems)
@@ -76,9 +77,6 @@ def _read(env_file: Path) -> _Read:
     except Misconfigured as trouble:
         problems += str(trouble).splitlines()
     settings, wrong = _usable(env_file)
-    if "github_repo" not in wrong and EXAMPLE in settings.repos:
-        problems.append(f"GITHUB_REPO still holds the example {EXAMPLE}; put the name of your repository there")
-        wrong |= {"github_repo"}
     return _Read(settings, wrong, tuple(problems))
 
 
@@ -90,7 +88,7 @@ def _usable(env_file: Path) -> tuple[Settings, frozenset[str]]:
         wrong = frozenset(str(found["loc"][0]) for found in error.errors(include_input=False))
         stand_in: dict[str, Any] = {name: Settings.model_fields[name].default for name in wrong}
         if "github_repo" in wrong:
-            stand_in["github_repo"] = EXAMPLE
+            stand_in["github_repo"] = NOBODY
         return Settings(**{"_env_file": env_file, **stand_in}), wrong
     except (OSError, UnicodeDecodeError):
         return Settings.model_construct(), frozenset(Settings.model_fields)
@@ -113,18 +111,10 @@ def _settings(read: _Read, env_file: Path, change: Callable[[str], str]) -> Iter
 
 def git_version() -> Good:
     """Whether git is there and new enough."""
-    wanted = ".".join(map(str, OLDEST))
     try:
-        done = subprocess.run(["git", "version"], capture_output=True, text=True, timeout=10, check=True)
-    except FileNotFoundError:
-        return Fail("git", f"it is not installed; {wanted} or newer is needed", _install_git())
-    except (OSError, subprocess.SubprocessError):
-        return Fail("git", f"it does not answer when asked for its version; {wanted} is needed", _install_git())
-    said = done.stdout.strip()
-    found = re.search(r"(\d+)\.(\d+)", said)
-    if found is None or (int(found[1]), int(found[2])) < OLDEST:
-        return Fail("git", f"it says it is {said or 'nothing'}; {wanted} or newer is needed", _install_git())
-    return Good("git", said)
+        return Good("git", version())
+    except Missing as trouble:
+        return Fail("git", str(trouble), _install_git())
 
 
 def _install_git() -> str:
@@ -154,8 +144,10 @@ def _state(path: Path, change: Callable[[str], str]) -> Good:
         saved = state.read(path)
     except Misconfigured as trouble:
         return Fail("state", str(trouble), change("STATE_FILE"))
+    except Damaged as trouble:
+        return Fail("state", f"{path} is damaged ({trouble.why}); a start goes on without it", "orchestrator run")
     except Missing as trouble:
-        return Fail("state", str(trouble), "orchestrator run")
+        return Fail("state", str(trouble).split("; ")[0], look(path))
     who = f"; the daemon with pid {saved.holder.pid} works on it" if saved.holder else ""
     return Good("state", f"{len(saved.jobs)} items in {path}{who}")
 

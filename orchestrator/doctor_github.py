@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from orchestrator import settings as configuration
 from orchestrator.clock import Stop, SystemClock
 from orchestrator.diagnosis import Fail, Good, Warn
 from orchestrator.errors import Missing, Retry, Stopped
-from orchestrator.github.api import Api
-from orchestrator.github.transport import Answer, ApiError, Moved, TokenRefused, Transport, Unknown
+from orchestrator.github.api import Api, NotGithub, NotTaken, sign_in
+from orchestrator.github.transport import Answer, ApiError, Moved, Transport, Unknown
 from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN
 from orchestrator.settings import Settings
 
@@ -75,6 +76,13 @@ class _Impatient(SystemClock):
         return super().wait(seconds, stop)
 
 
+def _is_nobody_there(error: BaseException | None) -> bool:
+    """Whether it came from a name that nobody has or a port where nobody listens."""
+    while error is not None and not isinstance(error, (ConnectionRefusedError, socket.gaierror)):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 @dataclass(frozen=True)
 class _Ward:
     settings: Settings
@@ -84,43 +92,47 @@ class _Ward:
     transport: Transport
 
     def findings(self, token_only: bool) -> Iterator[Good]:
-        url = self.settings.github_api_url
         try:
-            me = self.transport.get("/user")
-            login = str(me.data["login"])
-        except (ApiError, TokenRefused) as error:
-            yield Fail("token", str(error), self._other_token(f"gh auth login --hostname {self.host}"))
+            me, answer = sign_in(self.transport)
+        except NotTaken as error:
+            yield Fail("token", error.what, self._other_token(f"gh auth login --hostname {self.host}"))
             return
-        except (KeyError, TypeError):
-            yield Fail("github", f"{url} does not answer as GitHub does", self._look())
+        except NotGithub as error:
+            yield Fail("github", error.what, self._other_address())
             return
-        except (Retry, Stopped, Moved) as error:
-            yield self._unreachable("github", error)
+        except (Retry, Stopped) as error:
+            mend = self._other_address() if _is_nobody_there(error) else self._look()
+            yield self._unreachable("github", error, mend)
             return
-        yield Good("token", f"it is {login}'s")
-        yield from self._scopes(me)
-        yield self._clock(me.date, time.time())
+        yield Good("token", f"it is {me.login}'s")
+        yield from self._scopes(answer)
+        yield self._clock(answer.date, time.time())
         for name in () if token_only else self.settings.repos:
             try:
-                yield from self._repo(Api(self.transport, name), login)
+                yield from self._repo(Api(self.transport, name), me.login)
             except ApiError as error:
                 yield self._refused(name, error)
             except Moved as error:
                 yield Fail(name, str(error), self.change("GITHUB_REPO"))
             except (Retry, Stopped, Unknown) as error:
-                yield self._unreachable(name, error)
+                yield self._unreachable(name, error, self._look())
 
     def _look(self) -> str:
         return f"curl -sS {shlex.quote(self.settings.github_api_url)}/meta"
+
+    def _other_address(self) -> str:
+        """An address that somebody set may be wrong; the usual one is right, and can only be tried by hand."""
+        usual = self.settings.github_api_url == Settings.model_fields["github_api_url"].default
+        return self._look() if usual else self.change("GITHUB_API_URL")
 
     def _other_token(self, stored: str) -> str:
         """The command that brings another token; `stored`: for the one that `gh` keeps."""
         return self.change("GITHUB_TOKEN") if self.settings.github_token.get_secret_value() else stored
 
-    def _unreachable(self, name: str, error: Exception) -> Fail:
+    def _unreachable(self, name: str, error: Exception, mend: str) -> Fail:
         if isinstance(error, Stopped):
             return Fail(name, str(error), "orchestrator doctor")
-        return Fail(name, f"{self.settings.github_api_url} does not work: {error}", self._look())
+        return Fail(name, f"{self.settings.github_api_url} does not work: {error}", mend)
 
     def _refused(self, name: str, error: ApiError) -> Fail:
         if error.status == 404:

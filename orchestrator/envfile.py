@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from dotenv.parser import parse_stream
@@ -21,8 +22,16 @@ def values(file: Path) -> dict[str, str]:
         return {b.key.upper(): b.value or "" for b in parse_stream(stream) if b.key}
 
 
-def problems(file: Path, known: Collection[str]) -> Iterator[str]:
-    """One sentence per trouble: an unknown name, a line of another form, a variable that is not set.
+@dataclass(frozen=True)
+class Problem:
+    """A sentence about one line; `key`: the setting in capitals whose value cannot be right because of it."""
+
+    sentence: str
+    key: str = ""
+
+
+def problems(file: Path, known: Collection[str]) -> Iterator[Problem]:
+    """Each trouble: an unknown name, a line of another form, a variable that is not set.
 
     Misconfigured when the file cannot be read at all.
     """
@@ -39,13 +48,14 @@ def problems(file: Path, known: Collection[str]) -> Iterator[str]:
         skipped = len(binding.original.string) - len(binding.original.string.lstrip("\r\n"))
         where = f"{file}, line {binding.original.line + skipped}"
         if binding.error or (binding.key and binding.value is None):
-            yield f"{where}: not of the form NAME=value."
+            yield Problem(f"{where}: not of the form NAME=value.")
         elif binding.key and binding.key.upper() not in known:
             near = difflib.get_close_matches(binding.key.upper(), known, n=1)
             meant = f" Did you mean {near[0]}?" if near else " `.env.example` lists the settings."
-            yield f"{where}: there is no setting {binding.key}.{meant}"
+            yield Problem(f"{where}: there is no setting {binding.key}.{meant}")
         elif binding.key:
             for atom in parse_variables(binding.value or ""):
                 if isinstance(atom, Variable) and atom.default is None and atom.name not in seen:
-                    yield f"{where}: {binding.key} uses ${{{atom.name}}}, which is not set."
+                    unset = f"{where}: {binding.key} uses ${{{atom.name}}}, which is not set."
+                    yield Problem(unset, binding.key.upper())
             seen.add(binding.key)

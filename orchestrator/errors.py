@@ -1,4 +1,8 @@
-"""The two kinds of expected trouble; everything else is a bug and keeps its traceback."""
+"""Expected trouble, told in one sentence; everything else is a bug and keeps its traceback.
+
+Of the work: `Refused` ends it and is said to the asker, `Retry` passes by itself. Of the operator: `Misconfigured`
+and `Missing` end the command. `Stopped` is no trouble: somebody wanted the end.
+"""
 
 
 class Refused(Exception):

@@ -59,6 +59,12 @@ def get(**bound: object) -> FilteringBoundLogger:
     return logger
 
 
+def of_job(key: str) -> dict[str, str]:
+    """What the lines about a job carry: the `repo` and the `item` of its key."""
+    repo, _, item = key.partition("#")
+    return {"repo": repo, "item": item}
+
+
 def _console(sink: TextIO) -> Processor:
     colors = sink.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
     return structlog.dev.ConsoleRenderer(

@@ -9,6 +9,9 @@ from typing import Any
 IN_PROGRESS = "in-progress"  # the labels that the daemon itself puts on
 NEEDS_HUMAN = "needs-human"
 
+# Seconds after which a merge command is answered and not obeyed; while it is under way `CI_TIMEOUT` comes on top.
+TOO_OLD = 86400.0
+
 
 class Permission(str, Enum):
     """What GitHub's collaborator-permission endpoint answers in `permission` (maintain reads as write)."""
@@ -141,19 +144,9 @@ class CheckRun:
     """One check run or commit status on a head. `conclusion` is GitHub's word; None: not finished."""
 
     name: str
-    source: str  # the app and check suite, or "status" for a commit status
+    source: str  # what a newer run of this name replaces it in: an app, a workflow and event, "status"
     conclusion: str | None
     id: int = 0  # higher is newer
-
-
-@dataclass(frozen=True)
-class Checks:
-    """One complete reading of a head's CI: all pages, or the reading failed and there is no `Checks`."""
-
-    sha: str
-    runs: tuple[CheckRun, ...]
-    required: tuple[str, ...] = ()
-    has_workflows: bool = False
 
 
 @dataclass(frozen=True)

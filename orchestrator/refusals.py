@@ -43,7 +43,8 @@ def head_is(head: str, trigger: str) -> str:
 
 
 def retargeted(old: str, new: str) -> str:
-    return f"The base was changed from `{inert(old)}` to `{inert(new)}` after the command. Make sure that it is meant."
+    was = f"from `{inert(old)}` to `{inert(new)}`" if old != new else f"away from `{inert(old)}` and back"
+    return f"The base was changed {was} after the command. Make sure that it is meant, and ask again."
 
 
 def cancelled_by(login: str) -> str:

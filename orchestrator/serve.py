@@ -8,11 +8,13 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
 from orchestrator import service
+from orchestrator.agents.base import Role
+from orchestrator.agents.prompts import prompt_file
 from orchestrator.clock import Stop
 from orchestrator.daemon import Daemon
 from orchestrator.errors import Stopped
@@ -45,8 +47,7 @@ class _Work:
 
     def _serve(self) -> int:
         state = State.open(Path(self._settings.state_file))
-        if state.warning:
-            get().error("state_recovered", what=state.warning)
+        _tell_of_losses(state, self._settings.repos)
         try:
             daemon = Daemon(self._settings, self._token, state, clock=service.WatchedClock(), halt=self._halt)
             daemon.check()
@@ -57,10 +58,25 @@ class _Work:
             state.close()
             raise
         self.daemon = daemon
-        watched = list(self._settings.repos)
-        get().info("started", repos=watched, as_user=daemon.me.login, label=self._settings.ready_label)
+        get().info(
+            "started",
+            repos=list(self._settings.repos),
+            as_user=daemon.me.login,
+            label=self._settings.ready_label,
+            prompts=[str(prompt_file(role.value)) for role in Role],
+        )
         service.notify("READY=1")
         return daemon.loop(self._once, lambda: service.notify("WATCHDOG=1"))
+
+
+def _tell_of_losses(state: State, repos: Iterable[str]) -> None:
+    """At every start until a repository was looked at again, not only at the one that found the damage."""
+    if state.warning:
+        get().error("state_recovered", what=state.warning)
+    for name in repos:
+        if state.rebuilt_for(name):
+            lost = "the memory of this repository was lost; what is under way in it is looked for on GitHub"
+            get().warning("memory_rebuilt", repo=name, what=lost)
 
 
 def main(settings: Settings, token: str, once: bool) -> int:

@@ -30,6 +30,7 @@ from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_]|-(?=[A-Za-z0-9_])){0,38}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _BRANCH = re.compile(r"(?!-)[^\x00-\x20\x7f~^:?*\[\\]+")
+EXAMPLE = "owner/name"  # what `.env.example` holds in the place of a repository
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 
 # python-dotenv would tell of an unreadable line a second time, in other words.
@@ -51,7 +52,10 @@ def _commands(value: object) -> object:
 def _path(value: object) -> object:
     if not str(value).strip() or "\0" in str(value):
         raise ValueError("must name a path")
-    return Path(str(value)).expanduser().absolute()
+    try:
+        return Path(str(value)).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"must name a path; nobody's home is known for {str(value)!r}") from error
 
 
 Commands = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_commands)]
@@ -171,6 +175,8 @@ class Settings(BaseSettings):
                 or rest.lower().endswith(".git")
             ):
                 raise ValueError(f"must be owner/name, or several separated by commas; {name!r} is not{_hint(name)}")
+        if EXAMPLE in names:
+            raise ValueError(f"still holds the example {EXAMPLE}; put the name of your repository there")
         twice = sorted({n for n in names if [m.lower() for m in names].count(n.lower()) > 1})
         if twice:
             raise ValueError(f"names a repository twice: {', '.join(twice)}")
@@ -232,15 +238,26 @@ class Settings(BaseSettings):
 
 
 def load(env_file: Path = Path(".env")) -> Settings:
-    """Read the environment and `env_file`. Misconfigured: every problem, one sentence per line."""
-    problems = list(envfile.problems(env_file, [name.upper() for name in Settings.model_fields]))
+    """Read the environment and `env_file`. Misconfigured: every problem, one sentence per line.
+
+    Missing where there is no current folder, which the paths are relative to.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise Missing(f"The current folder cannot be used: {error.strerror}. Go into one that exists.") from error
+    found_in_file = list(envfile.problems(env_file, [name.upper() for name in Settings.model_fields]))
+    problems = [problem.sentence for problem in found_in_file]
+    environ = {k.upper(): v for k, v in os.environ.items()}
+    explained = {problem.key for problem in found_in_file} - environ.keys()
     try:
         settings = Settings(_env_file=env_file)  # type: ignore[call-arg]  # a word of pydantic-settings, not a field
     except ValidationError as error:
-        given = {**envfile.values(env_file), **{k.upper(): v for k, v in os.environ.items()}}
+        given = {**envfile.values(env_file), **environ}
         for found in error.errors(include_input=False, include_url=False):
-            own = str(found.get("ctx", {}).get("error", ""))
-            problems.append(_sentence(str(found["loc"][0]), found["type"], own, given))
+            name, own = str(found["loc"][0]), str(found.get("ctx", {}).get("error", ""))
+            if name.upper() not in explained:
+                problems.append(_sentence(name, found["type"], own, given))
     if problems:
         raise Misconfigured("\n".join(problems))
     return settings
@@ -290,7 +307,7 @@ def example() -> str:
     blocks = ["# Copy to .env and set GITHUB_REPO; everything else may stay as it is or go.\n"]
     for name, field in Settings.model_fields.items():
         sentence = textwrap.fill(field.description or "", 100, initial_indent="# ", subsequent_indent="# ")
-        blocks.append(f"{sentence}\n{name.upper()}={'owner/name' if field.is_required() else _default(field)}\n")
+        blocks.append(f"{sentence}\n{name.upper()}={EXAMPLE if field.is_required() else _default(field)}\n")
     return "\n".join(blocks)
 
 

@@ -134,7 +134,9 @@ def _reason(job: Job, lives: bool, now: float) -> str:
     if job.status is Status.RUNNING and not lives:
         return "cut off; the daemon goes on with it at its next start"
     if job.status is Status.WAITING:
-        again = f"again in {duration(job.not_before - now)}" if job.not_before > now else "again at the next poll"
+        if job.not_before <= now:
+            return job.reason or "again at the next poll"
+        again = f"again in {duration(job.not_before - now)}"
         return f"{again}: {job.reason}" if job.reason else again
     return job.reason
 

@@ -37,6 +37,11 @@ def mark(job: Job, key: str) -> str:
     return f"{MARK}{job.key}:{key} -->"
 
 
+def reply_mark(repo: str, number: int, comment: int) -> str:
+    """The marker of an answer to a comment that started nothing."""
+    return f"{MARK}{repo}#{number}:reply-{comment} -->"
+
+
 def claim(instance: str, event: str) -> str:
     """What follows the marker where one of several daemons says whose the wish of a label event is."""
     return f"<!-- claim {instance} {event} -->"
@@ -81,18 +86,22 @@ _STEPS = {
 }
 
 
+_HOW_TO_CANCEL = {
+    Kind.IMPLEMENT: "To cancel, close the issue or take the label `in-progress` off.",
+    Kind.REVIEW: "To cancel, close the pull request or make it a draft.",
+}
+
+
 def progress(job: Job) -> str:
     """The one sticky comment while a job is under way."""
     what = "Working on this issue" if job.kind is Kind.IMPLEMENT else f"Reviewing {short(job.head)}"
     steps = list(_STEPS[job.kind])
     place = steps.index(job.phase) if job.phase in steps else 0
     lines = [f"**{what}**, attempt {job.attempt}: {_STEPS[job.kind][steps[place]]}."]
-    if job.branch:
-        lines.append(f"Branch `{job.branch}`, so far {spent(job)}.")
+    lines.append(f"Branch `{job.branch}`, so far {spent(job)}." if job.branch else f"So far {spent(job)}.")
     if steps[place + 1 :]:
         lines.append("Next: " + ", ".join(_STEPS[job.kind][s] for s in steps[place + 1 :]) + ".")
-    if job.kind is Kind.IMPLEMENT:
-        lines.append("To cancel, close the issue or take the label `in-progress` off.")
+    lines.append(_HOW_TO_CANCEL[job.kind])
     return "\n".join(lines)
 
 
@@ -100,8 +109,7 @@ def limited(job: Job, what: str, until: float) -> str:
     """The sticky comment while an agent may not work; `until`: seconds since 1970."""
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(until))
     lines = [f"**Waiting**: {what} It goes on by itself at {when}, with attempt {job.attempt} ({spent(job)})."]
-    if job.kind is Kind.IMPLEMENT:
-        lines.append("To cancel, close the issue or take the label `in-progress` off.")
+    lines.append(_HOW_TO_CANCEL[job.kind])
     return "\n".join(lines)
 
 
@@ -130,6 +138,13 @@ def branch_taken(branch: str, sha: str) -> str:
         f"The branch `{inert(branch)}` exists already, at {short(sha)}, which is not what was pushed to it from here, "
         "and no open pull request has it. It was left alone. Delete it, or open a pull request from it, which is then "
         "continued."
+    )
+
+
+def pushed_meanwhile(job: Job) -> str:
+    return (
+        f"Somebody else pushed to `{job.branch}` meanwhile; their commits were left alone and ours "
+        f"({short(job.head)}) were not pushed. Delete or merge that branch first."
     )
 
 
@@ -216,8 +231,15 @@ def finding(found: Finding) -> str:
     return cap(f"**{found.severity}**: {inert(found.text)}")
 
 
+def not_reviewed(job: Job, why: str) -> str:
+    return f"No review of {short(job.head)}: {why}"
+
+
 def reviewed(job: Job, verdict: str, findings: int) -> str:
     return f"Reviewed {short(job.head)}: {verdict.replace('_', ' ')}, {count(findings, 'finding')} ({spent(job)})."
+
+
+NOT_REVIEWED = "The pull request was closed or made a draft; its review was stopped."
 
 
 def superseded(old: str, new: str) -> str:
@@ -227,15 +249,23 @@ def superseded(old: str, new: str) -> str:
 # Merges
 
 
-def merging(job: Job, step: str) -> str:
+def merging(job: Job, step: str, trigger: str) -> str:
     """The status comment of a merge attempt."""
-    return f"**Merging {short(job.head)} into `{job.base_ref}`** for @{job.asked_by}: {step}."
+    return (
+        f"**Merging {short(job.head)} into `{job.base_ref}`** for @{job.asked_by}: {step}.\n"
+        f"To cancel, comment `{trigger} cancel`."
+    )
 
 
-def testing(base: str, commands: int) -> str:
+BASE_MOVES = 3  # that the verdict allows
+
+
+def testing(base: str, commands: int, moves: int) -> str:
+    """`moves`: how often the base moved after the merge was built and passed."""
+    again = f" (the base moved, {moves} of {BASE_MOVES})" if moves else ""
     if not commands:
-        return f"the merge with base {short(base)} is built"
-    return f"{count(commands, 'pre-merge command')} on the merge with base {short(base)}"
+        return f"the merge with base {short(base)} is built{again}"
+    return f"{count(commands, 'pre-merge command')} on the merge with base {short(base)}{again}"
 
 
 def waiting_for_checks(names: Sequence[str]) -> str:
@@ -252,7 +282,7 @@ def merged(job: Job, commands: Sequence[str], checks: str) -> str:
 
 
 def merged_by(job: Job, login: str) -> str:
-    return f"**Merged** by @{login} as {short(job.merge_sha)} while this attempt was under way; tidied up."
+    return f"**Merged** by @{login} as {short(job.merge_sha)} while this attempt was under way; the rest is tidying up."
 
 
 def already_merged(sha: str) -> str:
@@ -260,26 +290,46 @@ def already_merged(sha: str) -> str:
 
 
 def untested(job: Job, parent: str, commits: Sequence[str]) -> str:
-    """`commits`: the subjects of what came in between."""
-    between = "".join(f"\n- {inert(subject)}" for subject in commits[-20:])
+    """`commits`: the subjects of what came in between; on the tested base itself the files differ."""
+    landed = f"**Merged, but not what was tested**: {short(job.head)} landed as {short(job.merge_sha)}"
+    if parent == job.base:
+        return (
+            f"{landed} on the base that the commands ran on, {short(parent)}, but its files differ from those that "
+            f"were tested (tree {short(job.tree)}). Compare {short(job.merge_sha)} with this pull request and run the "
+            f"checks on `{job.base_ref}`; revert it when they fail."
+        )
     return (
-        f"**Merged, but not what was tested**: {short(job.head)} landed as {short(job.merge_sha)} on {short(parent)}, "
-        f"the commands ran on {short(job.base)}. Run the checks on `{job.base_ref}`. "
-        f"Not tested together with: {between or 'commits that cannot be named'}"
+        f"{landed} on {short(parent)}, the commands ran on {short(job.base)}. Run the checks on `{job.base_ref}`. "
+        f"Not tested together with: {_listed(commits) or 'commits that cannot be named'}"
     )
 
 
 def queued_with(job: Job, parent: str, commits: Sequence[str]) -> str:
     """As `untested`, where the merge queue put it on another base and tested that by the branch's own rules."""
-    between = "".join(f"\n- {inert(subject)}" for subject in commits[-20:])
     return (
         f"**Merged** {short(job.head)} into `{job.base_ref}` by the merge queue as {short(job.merge_sha)} on "
-        f"{short(parent)}. The commands here ran on {short(job.base)}; in between came: {between or 'nothing named'}"
+        f"{short(parent)}. The commands here ran on {short(job.base)}; in between came: "
+        f"{_listed(commits) or 'nothing named'}"
     )
 
 
+def _listed(subjects: Sequence[str]) -> str:
+    return "".join(f"\n- {inert(subject[:200])}" for subject in subjects[-20:])
+
+
 def untidy(job: Job, why: str) -> str:
-    return f"**Merged** as {short(job.merge_sha)}, but tidying up did not finish: {why}"
+    """What landed stays said; where that could not be found out, this is said."""
+    unread = (
+        f"**Merged** as {short(job.merge_sha)}, but whether that is what was tested could not be read. "
+        f"Run the checks on `{job.base_ref}`."
+    )
+    return (
+        f"{job.facts.get('landed', unread)}\n\nTidying up did not finish: {why}\n\n"
+        "Next: close the linked issues and delete the branch where they are still there."
+    )
+
+
+ISSUES_UNREAD = "The linked issues could not be read and were left alone; close by hand what this was to close."
 
 
 def issue_kept(number: int, why: str) -> str:
@@ -315,7 +365,6 @@ def merge_refused(job: Job, why: str, output: bytes = b"", what: str = "output")
     lines = [f"**Not merged**{on}: {why}"]
     if output.strip():
         lines.append(f"The end of the {what}:\n\n{fence(plain(tail(output)))}")
-    if job.log:
         lines.append(f"The whole {what} is on the daemon's machine: `{job.log}`.")
     lines.append("Nothing is pending; only a new comment starts another attempt.")
     return "\n\n".join(lines)
@@ -330,8 +379,8 @@ def attempt_over(job: Job, why: str) -> str:
     return f"{OVER}{on} for @{job.asked_by} (comment {job.trigger}): {why.splitlines()[0]}"
 
 
-CHECKING = "checking"
 BLOCKED = "waiting for GitHub, which still calls this pull request blocked"
+TURN = "waiting for its turn"
 QUEUED = "in the merge queue of GitHub"
 
 

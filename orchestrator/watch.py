@@ -21,7 +21,7 @@ from orchestrator.github.feed import Feed
 from orchestrator.github.transport import ApiError, Moved, Transport, Unknown
 from orchestrator.jobs.desk import Place, place_folder
 from orchestrator.jobs.reading import may_cancel
-from orchestrator.log import get
+from orchestrator.log import get, of_job
 from orchestrator.model import IN_PROGRESS, Actor, Comment, Job, Kind, Repo, Status
 from orchestrator.settings import Settings
 from orchestrator.state import RepoMemory, State
@@ -52,7 +52,7 @@ class Watch:
         jobs = {k: j for k, j in self._state.jobs.items() if j.repo == self.name}
         busy = frozenset(j.number for j in jobs.values() if _is_claimed(j))
         memory = self._state.repo(self.name)
-        world, memory = self._feed.look(memory, busy, adopt=self._state.rebuilt and self.place is None)
+        world, memory = self._feed.look(memory, busy, adopt=self._state.rebuilt_for(self.name))
         if self.place is None or self.place.repo != world.repo:
             self.place = self._place(world.repo)
         decisions, memory = decide(world, jobs, memory, self._rules(), self._me.id)
@@ -86,7 +86,7 @@ class Watch:
             match decision:
                 case Begin(job):
                     self._state.put(job)
-                    get().info("job_due", repo=self.name, item=job.key.split("#", 1)[1], title=job.title)
+                    get().info("job_due", **of_job(job.key), title=job.title)
                 case Cancel():
                     if self._may_end(decision):
                         end(decision)
@@ -102,23 +102,26 @@ class Watch:
         job = self._state.job(cancel.key)
         if job is None:
             return False
+        if job.kind is Kind.IMPLEMENT:
+            return True  # the feed has looked at the issue itself
+        pull = self._api.pull(job.number)
         if cancel.by is not None:
-            return may_cancel(self._api, self._api.pull(job.number), cancel.by)
-        pinned = job.head, job.base_ref, self._settings.hold_label
-        return job.kind is not Kind.MERGE or bool(broken(self._api.pull(job.number), *pinned))
+            return may_cancel(self._api, pull, cancel.by)
+        hold = self._settings.hold_label if job.kind is Kind.MERGE else ""
+        return bool(broken(pull, job.head or job.trigger, job.base_ref or pull.base_ref, hold))
 
     def _tell(self, comment: Comment, text: str) -> None:
         """Answer once, and only somebody who may ask."""
         if comment.author is None or not self._api.permission(comment.author).may_write:
             return
-        mark = f"{texts.MARK}{self.name}#{comment.number}:reply-{comment.id} -->"
+        mark = texts.reply_mark(self.name, comment.number, comment.id)
         ours = [c for c in self._api.comments(comment.number) if texts.is_ours(c, self._me.id)]
         if not any(c.body.startswith(mark) or texts.said(c) == text for c in ours):
             try:
                 self._api.comment(comment.number, f"{mark}\n{text}")
             except ApiError as error:
                 # A definite no (a locked conversation), so asking at each poll would only hold up the others.
-                get().warning("reply_refused", repo=self.name, number=comment.number, answer=str(error))
+                get().warning("reply_refused", repo=self.name, item=str(comment.number), answer=str(error))
 
     def _prune(self, memory: RepoMemory) -> None:
         jobs = [j for j in self._state.jobs.values() if j.repo == self.name]

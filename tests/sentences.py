@@ -16,7 +16,7 @@ from orchestrator.model import Actor, Comment, Finding, Job, Kind
 
 PAGE = Path(__file__).parent / "sentences.md"
 
-HEAD, BASE, TREE, LANDED = "a1" * 20, "b2" * 20, "c3" * 20, "d4" * 20
+HEAD, BASE, TREE, LANDED, LATER = (mark * 20 for mark in ("a1", "b2", "c3", "d4", "e5"))
 HOSTILE = "x` @everybody closes #1 <!-- y --> ```\n\x1b[31m"
 MERGE = Job(
     *("acme/app", Kind.MERGE, 7, "1001"),
@@ -89,20 +89,22 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "merge_unclear": [(3,)],
     "merged": [(MERGE, ("make test",), "checks green"), (MERGE, (), "no checks exist")],
     "merged_by": [(MERGE, "bob")],
-    "merging": [(MERGE, texts.CHECKING)],
+    "merging": [(MERGE, texts.TURN, "/merge")],
     "name_the_sha": [(refusals.FROM_A_FORK, HEAD, "/merge")],
     "needs_write": [("mallory",)],
     "no_base": [("develop",)],
     "no_change": [(WORK, "All is there.", "ready"), (WORK, HOSTILE, "ready"), (WORK, "", "ready")],
     "not_allowed_to_label": [("mallory", "ready"), (None, "ready")],
+    "not_reviewed": [(READ, "The agent gave no answer.")],
     "parked": [(WORK, "The agent failed.")],
     "progress": [(WORK,), (READ,)],
     "pull_body": [(WORK, "A greeting.", ("make venv",), "ready", "/merge"), (WORK, HOSTILE, (), "ready", "")],
     "pull_title": [("Greet",), (HOSTILE,), ("",)],
     "pushed_after": [(HEAD, "/merge")],
+    "pushed_meanwhile": [(WORK,)],
     "queue_late": [(3600.0,)],
-    "queued_with": [(MERGE, BASE, ("Another",)), (MERGE, BASE, ())],
-    "retargeted": [("main", "next")],
+    "queued_with": [(MERGE, LATER, ("Another",)), (MERGE, LATER, ())],
+    "retargeted": [("main", "next"), ("main", "main")],
     "review_body": [(READ, "comment", "Fine.", ()), (READ, "request_changes", HOSTILE, (FINDING,))],
     "reviewed": [(READ, "approve", 1), (READ, "request_changes", 2)],
     "said": [(OURS,)],
@@ -110,15 +112,18 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "spent": [(WORK,)],
     "stacked": [((8, 9),)],
     "superseded": [(HEAD, BASE)],
-    "testing": [(BASE, 0), (BASE, 2)],
+    "testing": [(BASE, 0, 0), (BASE, 2, 0), (BASE, 2, 1)],
     "too_old": [(24.0,)],
     "touches": [((".github/a.yml",),), (tuple(f".github/{n}" for n in range(7)),)],
-    "untested": [(MERGE, BASE, ("Sneak in", HOSTILE)), (MERGE, BASE, ())],
-    "untidy": [(MERGE, "GitHub answered 500.")],
+    "untested": [(MERGE, LATER, ("Sneak in", HOSTILE)), (MERGE, LATER, ()), (MERGE, BASE, ())],
+    "untidy": [
+        (MERGE, "GitHub answered 500."),
+        (replace(MERGE, facts={"landed": texts.merged_by(MERGE, "bob")}), "GitHub answered 500."),
+    ],
     "usage": [("/merge",)],
     "waiting_for_checks": [(("slow",),), ((),)],
 }
-MACHINERY = {"claim", "claimed", "count", "is_ours", "mark", "marked"}  # no sentence of their own
+MACHINERY = {"claim", "claimed", "count", "is_ours", "mark", "marked", "reply_mark"}  # no sentence of their own
 
 
 def functions(room: ModuleType) -> dict[str, object]:

@@ -319,7 +319,7 @@ def record(file: Path, stdin: str) -> None:
 
 def main(argv: list[str]) -> int:
     if argv[-1] == "--version":
-        sys.stdout.write("0.0.0 (stub agent)\n")
+        sys.stdout.write("0.0.0 (stub of Claude Code)\n")
         return 0
     parser = argparse.ArgumentParser()
     parser.add_argument("--record", type=Path)

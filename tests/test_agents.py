@@ -327,7 +327,19 @@ def test_a_missing_working_folder_is_not_a_missing_program(bench: Bench) -> None
 
 
 def test_the_version_is_what_the_program_says() -> None:
-    assert Claude(f"{STUB} success", ENVIRON).version() == "0.0.0 (stub agent)"
+    assert Claude(f"{STUB} success", ENVIRON).version() == "0.0.0 (stub of Claude Code)"
+
+
+def test_a_warning_before_the_version_is_not_taken_for_it() -> None:
+    command = "sh -c 'echo careful >&2; echo; echo \"2.1.0 (Claude Code)\"'"
+    assert Claude(command, ENVIRON).version() == "2.1.0 (Claude Code)"
+
+
+def test_a_program_that_does_not_name_claude_code_is_told_with_its_first_line() -> None:
+    with pytest.raises(Missing, match=r"does not name Claude Code but says 'cat 9\.1'; mend it with `npm"):
+        Claude("sh -c 'echo; echo cat 9.1; echo License'", ENVIRON).version()
+    with pytest.raises(Missing, match="does not work: it ended with 1;"):
+        Claude("sh -c 'exit 1'", ENVIRON).version()
 
 
 def test_a_version_that_fails_is_told_with_its_reason() -> None:

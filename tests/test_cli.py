@@ -144,6 +144,58 @@ def test_bad_usage_and_bad_settings_exit_with_2_and_touch_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("words", [["status"], ["run", "--once"], ["doctor", "--no-probe"]])
+def test_the_example_copied_unchanged_exits_with_2(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / ".env").write_text((ROOT / ".env.example").read_text())
+    given = {k: v for k, v in environment().items() if k != "GITHUB_REPO"}
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator", *words], cwd=tmp_path, env=given, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "GITHUB_REPO still holds the example owner/name" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", [["status"], ["run", "--once"], ["doctor", "--no-probe"], ["retry", "1"]])
+def test_a_folder_that_was_deleted_exits_with_3(tmp_path: Path, words: list[str]) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", sys.executable, "-m", "orchestrator", *words],
+        cwd=gone,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == ("The current folder cannot be used: No such file or directory. Go into one that exists.\n")
+
+
+@pytest.mark.parametrize("words", [["status"], ["run", "--once"], ["doctor", "--no-probe"]])
+def test_a_home_that_nobody_has_exits_with_2(tmp_path: Path, words: list[str]) -> None:
+    done = process(tmp_path, *words, WORKTREE_BASE="~nobodyx/x", GITHUB_API_URL="http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "nobody's home is known for '~nobodyx/x'" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_demo_without_git_exits_with_3_and_leaves_nothing(tmp_path: Path) -> None:
+    done = process(tmp_path, "demo", PATH=str(tmp_path), TMPDIR=str(tmp_path))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "git is not installed, or not in PATH. Install git 2.39 or newer.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["status"], ["run", "--once"]])
+def test_a_folder_as_state_file_exits_with_2_and_stays_where_it_is(tmp_path: Path, words: list[str]) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "letter").touch()
+    done = process(tmp_path, *words, STATE_FILE=str(folder), GITHUB_TOKEN="ghp_x", GITHUB_API_URL="http://127.0.0.1:9")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{folder} is a folder; it was left untouched.")
+    assert [file.name for file in tmp_path.rglob("*")] == ["mine", "letter"]
+
+
 def test_every_wrong_setting_is_one_line_on_stderr(tmp_path: Path) -> None:
     done = process(tmp_path, "run", "--once", GITHUB_REPO="octo", MAX_TURNS="many")
     assert done.stdout == ""

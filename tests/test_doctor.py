@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def test_a_good_house_passes_every_check_with_a_real_turn(wished: Path) -> None:
     names = [line[6:17].strip() for line in lines]
     assert names == ["settings", "git", "worktrees", "disk", "state", "agent", "agent login", "token", "scopes",
                      "clock", "octo/demo", "octo/demo"]  # fmt: skip
-    assert any("0.0.0 (stub agent)" in line for line in lines)
+    assert any("0.0.0 (stub of Claude Code)" in line for line in lines)
 
 
 def test_no_probe_takes_no_turn(wished: Path) -> None:
@@ -114,7 +115,107 @@ def test_a_state_file_that_is_damaged_fails(wished: Path) -> None:
     (wished.parent / ".orchestrator-state.json").write_text("{")
     (line,) = bad(report("--no-probe")[1])
     assert line.startswith("FAIL  state")
+    assert "is damaged" in line
     assert mend(line) == "orchestrator run"
+
+
+def test_a_state_file_that_the_system_does_not_let_us_read_is_not_to_be_started_on(wished: Path) -> None:
+    file = wished.parent / ".orchestrator-state.json"
+    file.symlink_to("/proc/self/mem")  # a regular file whose first byte cannot be read
+    code, lines = report("--no-probe")
+    assert code == 3
+    (line,) = bad(lines)
+    assert f"{file} cannot be read: Input/output error. Mend" in line
+    assert mend(line) == f"ls -ld {file}"
+
+
+def test_a_folder_in_the_place_of_the_state_file_is_a_setting_to_change(wished: Path) -> None:
+    (wished.parent / ".orchestrator-state.json").mkdir()
+    (line,) = bad(report("--no-probe")[1])
+    assert line.startswith("FAIL  state")
+    assert "is a folder" in line
+    assert mend(line) == "${EDITOR:-nano} .env"
+
+
+def git_here(folder: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(folder)], check=True)
+
+
+def test_a_checkout_that_would_offer_our_files_for_a_commit_is_a_warning_that_mends_itself(wished: Path) -> None:
+    git_here(wished.parent)
+    code, lines = report("--no-probe")
+    assert code == 0
+    (line,) = bad(lines)
+    assert line.startswith("WARN  checkout    git does not ignore STATE_FILE and WORKTREE_BASE in ")
+    subprocess.run(["/bin/sh", "-c", mend(line)], cwd=wished.parent, check=True)
+    assert bad(report("--no-probe")[1]) == []
+    for name in (".orchestrator-state.json", ".orchestrator-state.json.prev", "worktrees/octo/demo/x"):
+        (wished.parent / name).parent.mkdir(parents=True, exist_ok=True)
+        (wished.parent / name).touch()
+    seen = ["git", "status", "--porcelain"]
+    assert subprocess.run(seen, cwd=wished.parent, capture_output=True, check=True).stdout == b"?? .env\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "ignored", "pattern"),
+    [
+        ("STATE_FILE=./a folder/[x] state.json", "/worktrees/", "'/a folder/\\[x] state.json*'"),
+        ("WORKTREE_BASE=./it's here", ".orchestrator-state.json*", "/it'\"'\"'s here/'"),
+        (
+            "STATE_FILE=.orchestrator-state.json",
+            "/worktrees/\n/.orchestrator-state.json",
+            "'/.orchestrator-state.json*'",
+        ),
+    ],
+)
+def test_only_what_is_not_ignored_is_named(wished: Path, setting: str, ignored: str, pattern: str) -> None:
+    git_here(wished.parent)
+    (wished.parent / ".gitignore").write_text(f"{ignored}\n")
+    with wished.open("a") as env:
+        name, _, value = setting.partition("=")
+        env.write(f'{name}="{value}"\n')
+    (line,) = bad(report("--no-probe")[1])
+    assert f"git does not ignore {name} in " in line
+    assert pattern in mend(line)
+    subprocess.run(["/bin/sh", "-c", mend(line)], cwd=wished.parent, check=True)
+    assert bad(report("--no-probe")[1]) == []
+
+
+def test_a_checkout_without_our_files_in_it_is_no_concern(
+    wished: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    git_here(wished.parent)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    with wished.open("a") as env:
+        env.write(f"STATE_FILE={elsewhere}/state.json\nWORKTREE_BASE={elsewhere}\n")
+    assert bad(report("--no-probe")[1]) == []
+
+
+@pytest.mark.parametrize("program", ["cat", "false"])
+def test_a_program_that_is_not_claude_code_is_no_agent(wished: Path, program: str) -> None:
+    with wished.open("a") as env:
+        env.write(f"CLAUDE_COMMAND={program}\n")
+    code, lines = report("--no-probe")
+    assert code == 3
+    (line,) = bad(lines)
+    assert line.startswith(f"FAIL  agent       `{program} --version` does not ")
+    assert "CLAUDE_COMMAND must start Claude Code" in line
+    assert "icense" not in line
+    assert "Free Software" not in line
+    assert mend(line) == "${EDITOR:-nano} .env"
+
+
+def test_a_sentence_that_asks_gets_no_full_stop(wished: Path) -> None:
+    with wished.open("a") as env:
+        env.write("MAX_CONCURENT=1\n")
+    (line,) = bad(report("--no-probe")[1])
+    assert "Did you mean MAX_CONCURRENT? Mend: `" in line
+
+
+def test_one_cause_is_one_line(wished: Path) -> None:
+    with wished.open("a") as env:
+        env.write("CI_SETTLE=${NOPE}\n")
+    assert len(bad(report("--no-probe")[1])) == 1
 
 
 def test_a_worktree_folder_that_cannot_be_written_fails(wished: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,14 +68,25 @@ def test_without_a_token_in_the_settings_it_is_the_one_of_gh(
     assert mend(line) == command
 
 
-@pytest.mark.parametrize("answer", [["hello"], {"name": "robot"}, None])
+@pytest.mark.parametrize("answer", [["hello"], {"name": "robot"}, {"login": "robot"}, {"login": "x", "id": "y"}, None])
 def test_something_else_than_github_fails(wished: Path, github: GitHub, answer: Any) -> None:
     github.answers["GET", "/user"] = (200, {}, answer)
     code, lines = report("--no-probe")
     assert code == 3
     assert bad(lines) == [
-        f"FAIL  github      {github.url} does not answer as GitHub does. Mend: `curl -sS {github.url}/meta`"
+        f"FAIL  github      {github.url} does not answer as GitHub does. Mend: `${{EDITOR:-nano}} .env`"
     ]
+
+
+def test_the_usual_address_is_not_to_be_changed(wished: Path, github: GitHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doctor asks api.github.com through a proxy where nobody listens."""
+    monkeypatch.setenv("GITHUB_API_URL", "https://api.github.com")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        gone = f"http://127.0.0.1:{server.getsockname()[1]}"
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, gone)
+    (line,) = bad(report("--no-probe")[1])
+    assert mend(line) == "curl -sS https://api.github.com/meta"
 
 
 def test_a_rate_limit_of_an_hour_is_told_instead_of_waited_for(wished: Path, github: GitHub) -> None:

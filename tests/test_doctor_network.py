@@ -105,19 +105,19 @@ def nobody(_: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "words"),
+    ("trouble", "words", "command"),
     [
-        ("refused", "the connection was refused"),
-        ("unknown", "the server's name was not found"),
-        (nobody, "it timed out"),
-        (cut, "the connection was cut"),
-        (half, "the answer was cut short"),
-        ("untrusted", "the server's certificate is not trusted"),
-        ("plain", "the encrypted connection could not be made"),
+        ("refused", "the connection was refused", "unset GITHUB_API_URL"),
+        ("unknown", "the server's name was not found", "unset GITHUB_API_URL"),
+        (nobody, "it timed out", "curl -sS {url}/meta"),
+        (cut, "the connection was cut", "curl -sS {url}/meta"),
+        (half, "the answer was cut short", "curl -sS {url}/meta"),
+        ("untrusted", "the server's certificate is not trusted", "curl -sS {url}/meta"),
+        ("plain", "the encrypted connection could not be made", "curl -sS {url}/meta"),
     ],
 )
 def test_trouble_of_the_network_is_told_in_words(
-    wished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trouble: Any, words: str
+    wished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trouble: Any, words: str, command: str
 ) -> None:
     monkeypatch.setattr(transport, "READ_TRIES", 1)
     monkeypatch.setattr(transport, "TIMEOUT", 1 if trouble is nobody else 5)
@@ -137,5 +137,5 @@ def test_trouble_of_the_network_is_told_in_words(
         code, lines = report("--no-probe")
     assert code == 3
     assert bad(lines) == [
-        f"FAIL  github      {url} does not work: GET /user failed 1 times: {words}. Mend: `curl -sS {url}/meta`"
+        f"FAIL  github      {url} does not work: GET /user failed 1 times: {words}. Mend: `{command.format(url=url)}`"
     ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from orchestrator.twin import PullHandle
+import pytest
+
+from orchestrator.twin import Fault, PullHandle
 from tests.conftest import MakeHouse
 from tests.house import House
+from tests.merging import no
 
 DAY = 86_400.0
 
@@ -68,6 +71,21 @@ def test_a_pull_request_from_a_fork_counts_by_the_last_push_to_the_fork(make_hou
     house.clock.advance(120)
     house.quiet()
     assert (len(old.reviews), len(new.reviews)) == (0, 1)
+    expect_review(house, new)
+
+
+@pytest.mark.parametrize("code", [403, 404])
+def test_where_the_activity_cannot_be_read_the_pull_requests_own_times_tell(make_house: MakeHouse, code: int) -> None:
+    house = make_house(review_prs="all")
+    old, fork = opens(house, "old"), house.github.user("carol").opens_fork_pr(house.repo, {"a.txt": "a\n"})
+    house.clock.advance(2 * DAY)
+    house.github.user("carol").pushes(house.github.user("carol").fork_of(house.repo), "patch-1", {"b.txt": "b\n"})
+    new = opens(house, "new")
+    house.clock.advance(120)
+    house.github.faults.add(Fault("GET activity", no(code, "Not for this token"), times=100))
+    house.quiet()
+    assert (len(old.reviews), len(fork.reviews), len(new.reviews)) == (0, 1, 1)
+    expect_review(house, fork)
     expect_review(house, new)
 
 

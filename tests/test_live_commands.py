@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.shipped import shipped
 from tests.child import PATIENCE, Child
 from tests.house import stub
+from tests.ward import GitHub
 
 
 @pytest.fixture
@@ -191,7 +193,35 @@ def test_a_repository_that_is_not_there_ends_the_start(child: Child) -> None:
 
 
 def test_a_web_site_instead_of_github_ends_the_start(child: Child, web_site: str) -> None:
-    refused(child, 3, f"{web_site} cannot be reached", GITHUB_API_URL=web_site)
+    refused(child, 3, f"{web_site} does not answer as GitHub does. Check GITHUB_API_URL.", GITHUB_API_URL=web_site)
+
+
+@pytest.mark.parametrize("answer", [(200, {"login": "x"}), (200, [1]), (404, {"message": "Not Found"}), (302, {})])
+def test_something_else_than_github_ends_the_start(child: Child, answer: tuple[int, Any]) -> None:
+    with GitHub() as other:
+        code, said = answer
+        other.answers["GET", "/user"] = (code, {"Location": "/login"} if code == 302 else {}, said)
+        sentence = f"{other.url} does not answer as GitHub does. Check GITHUB_API_URL."
+        refused(child, 3, sentence, GITHUB_API_URL=other.url)
+
+
+def test_a_lost_memory_is_told_at_every_start_until_github_was_asked(child: Child) -> None:
+    (child.folder / ".orchestrator-state.json").write_text("damaged")
+    with HTTPServer(("127.0.0.1", 0), _NoGithub) as gone:
+        url = f"http://127.0.0.1:{gone.server_address[1]}"
+    told = [child.command("run", "--once", GITHUB_API_URL=url) for _ in range(2)]
+    assert [done.returncode for done in told] == [3, 3]
+    assert "state_recovered" in told[0].stderr
+    assert ["memory_rebuilt" in done.stderr for done in told] == [True, True]
+    assert ["memory_rebuilt" in child.command("run", "--once").stderr for _ in range(2)] == [True, False]
+
+
+def test_the_start_tells_which_instructions_the_agents_get(child: Child) -> None:
+    (child.folder / "prompts").mkdir()
+    own = child.folder / "prompts" / "review.md"
+    own.write_text("Look.\n")
+    [started] = [line for line in child.command("run", "--once").stderr.splitlines() if '"started"' in line]
+    assert json.loads(started)["prompts"] == [str(shipped("prompts/implement.md")), str(own)]
 
 
 def test_a_port_where_nobody_listens_ends_the_start(child: Child) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.state import RepoMemory, State
 from orchestrator.twin import Fault, apply_then_reset
 from tests.conftest import MakeHouse
 from tests.house import House, stub
@@ -81,6 +82,49 @@ def test_a_label_that_people_use_for_themselves_starts_nothing(make_house: MakeH
     forgets(house)
     house.quiet()
     assert house.said(issue) == []
+
+
+def test_an_issue_under_way_goes_on_after_a_start_that_failed(make_house: MakeHouse) -> None:
+    house = make_house()
+    record = Record(house.folder / "record")
+    issue = ready(house)
+    house.start(claude_command=stub("--record", str(record.file), "hang"))
+    record.until(1)
+    house.stop()
+    for name in ("state.json", "state.json.prev"):
+        (house.folder / name).unlink()
+    (house.folder / "state.json").write_text("damaged")
+    State.open(house.folder / "state.json").close()  # and then there was no network
+    house.start(claude_command=stub("success"))
+    house.quiet()
+    assert [pull.head_ref for pull in house.repo.pulls] == ["feature/issue-1"]
+    assert issue.labels == []
+    assert len(sticky(issue)) == 1
+    expect_pull(house, issue)
+
+
+def test_a_crash_after_the_first_of_two_repositories_was_read_leaves_the_second_to_be_rebuilt(
+    make_house: MakeHouse,
+) -> None:
+    house = make_house()
+    record = Record(house.folder / "record")
+    other = house.github.repo("acme/other", files={"README.md": "hello\n"})
+    for person in (house.alice, house.robot):
+        house.github.permission(person, other, "write")
+    issue = house.alice.opens_issue(other, "Greet people", "Please.")
+    house.alice.labels(issue, "ready")
+    both = "acme/app,acme/other"
+    house.start(github_repo=both, claude_command=stub("--record", str(record.file), "hang"))
+    record.until(1)
+    forgets(house)
+    memory = State.open(house.folder / "state.json")
+    memory.put_repo(RepoMemory(id=house.repo.id, name="acme/app", since=1.0, cursor=1.0))
+    memory.close()
+    house.start(claude_command=stub("success"))
+    house.quiet()
+    assert [pull.head_ref for pull in other.pulls] == ["feature/issue-1"]
+    assert issue.labels == []
+    expect_pull(house, issue)
 
 
 def test_the_generation_before_leads_to_the_same_end(make_house: MakeHouse) -> None:

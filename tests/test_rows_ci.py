@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.decide.checks import CiVerdict, Reading, judge
-from orchestrator.model import CheckRun, Checks
+from orchestrator.model import CheckRun
 from orchestrator.twin import Fault, PullHandle, status
 from tests.conftest import MakeHouse
 from tests.house import House
-from tests.merging import CALLED, LANDED, STOPPED, announced, green, opens, refusal, runs, short
+from tests.merging import CALLED, LANDED, STOPPED, announced, green, no, opens, refusal, runs, short
 
 WORKFLOW = ".github/workflows/ci.yml"
 
@@ -17,6 +17,12 @@ WORKFLOW = ".github/workflows/ci.yml"
 def ask(house: House, pull: PullHandle) -> float:
     house.alice.comments(pull, "/merge")
     return house.clock.now()
+
+
+def ran(house: House, pull: PullHandle, workflow: str, job: str, result: str, event: str = "pull_request") -> None:
+    run = house.ci.starts(pull, workflow, event)
+    run.concludes(job, result)
+    run.ends()
 
 
 def test_K1_no_checks_yet_is_not_checks_passed(house: House) -> None:
@@ -119,13 +125,56 @@ def test_K5_of_a_check_that_ran_again_the_newest_run_counts(house: House) -> Non
     house.expect(*LANDED)
 
 
-def test_K6_one_name_from_two_apps_must_pass_twice(house: House) -> None:
+def test_K5_of_a_workflow_that_was_started_again_the_newest_run_of_each_job_counts(house: House) -> None:
+    mended, broken = opens(house, "mended"), opens(house, "broken")
+    for pull, old, new in ((mended, "failure", "success"), (broken, "success", "failure")):
+        ran(house, pull, "title.yml", "title", old)
+        ran(house, pull, "title.yml", "title", new)
+        ask(house, pull)
+    house.quiet()
+    assert "checks green" in announced(house, mended)
+    assert "`title`" in refusal(house, broken)
+    house.expect(*LANDED)
+
+
+@pytest.mark.parametrize(
+    ("workflow", "event"), [("docs.yml", "push"), ("ci.yml", "pull_request")], ids=["other-workflow", "other-event"]
+)
+def test_K6_one_name_from_two_workflows_or_two_kinds_of_event_must_pass_twice(
+    house: House, workflow: str, event: str
+) -> None:
     pull = opens(house)
-    house.ci.fails(pull, "build", app="other-ci")
-    house.ci.passes(pull, "build")
+    ran(house, pull, "ci.yml", "build", "failure", "push")
+    ran(house, pull, workflow, "build", "success", event)
     ask(house, pull)
     house.quiet()
     assert "`build`" in refusal(house, pull)
+    house.expect(*STOPPED)
+
+
+@pytest.mark.parametrize("code", [403, 404])
+def test_K6_runs_whose_workflow_cannot_be_read_must_all_pass(house: House, code: int) -> None:
+    house.github.faults.add(Fault("GET actions/runs", no(code, "Resource not accessible"), times=100))
+    mixed, passing = opens(house, "mixed"), opens(house, "passing")
+    for pull, old in ((mixed, "failure"), (passing, "success")):
+        ran(house, pull, "title.yml", "title", old)
+        ran(house, pull, "title.yml", "title", "success")
+        ask(house, pull)
+    house.quiet()
+    assert "`title`" in refusal(house, mixed)
+    assert "checks green" in announced(house, passing)
+    house.expect(*LANDED)
+
+
+@pytest.mark.parametrize("app", ["github-actions", "third-ci"])
+def test_K6_one_name_from_two_apps_must_pass_twice(house: House, app: str) -> None:
+    pull = opens(house)
+    house.ci.fails(pull, "build", app="other-ci")
+    house.ci.passes(pull, "build", app)
+    ask(house, pull)
+    house.quiet()
+    assert "`build`" in refusal(house, pull)
+    assert house.github.journal.count("GET actions/runs") == 0
     house.expect(*STOPPED)
 
 
@@ -142,7 +191,7 @@ def test_K7_every_other_conclusion_is_not_green(house: House, conclusion: str) -
 @pytest.mark.parametrize("conclusion", ["stale", "startup_failure", "invented_tomorrow", "SUCCESS", ""])
 def test_K7_conclusions_that_the_published_schema_does_not_know_are_red(conclusion: str) -> None:
     runs = (CheckRun("build", "ci", "success"), CheckRun("odd", "ci", conclusion))
-    assert judge(Checks("0" * 40, runs)) == CiVerdict(Reading.RED, ("odd",))
+    assert judge(runs) == CiVerdict(Reading.RED, ("odd",))
 
 
 @pytest.mark.parametrize("conclusion", ["skipped", "neutral"])
@@ -172,6 +221,37 @@ def test_K9_a_required_check_that_never_reports_is_waited_for_and_then_named(
     house.expect(*STOPPED)
 
 
+def test_K9_a_private_repository_whose_plan_has_no_rule_sets_is_merged_without_them(house: House) -> None:
+    words = "Upgrade to GitHub Pro or make this repository public to enable this feature."
+    house.github.faults.add(Fault("GET rules/branches/*", no(403, words), times=100))
+    pull = green(house)
+    ask(house, pull)
+    house.quiet()
+    announced(house, pull)
+    house.expect(*LANDED)
+
+
+@pytest.mark.parametrize(("code", "words"), [(403, "Resource not accessible"), (404, "Not Found")])
+def test_K13_rule_sets_that_may_not_be_read_are_no_reason_to_merge(house: House, code: int, words: str) -> None:
+    house.github.faults.add(Fault("GET rules/branches/*", no(code, words), times=100))
+    pull = green(house)
+    ask(house, pull)
+    house.quiet()
+    assert not pull.merged
+    assert house.github.journal.count(CALLED) == 0
+    house.expect(*STOPPED)
+
+
+def test_K10_a_suite_without_runs_holds_nothing_up(house: House) -> None:
+    pull = green(house)
+    house.ci.queues_suite(pull, "installed-and-idle")
+    asked = ask(house, pull)
+    house.until(lambda: pull.merged)
+    assert house.clock.now() - asked < 60
+    house.quiet()
+    house.expect(*LANDED)
+
+
 def test_K10_a_combined_status_that_is_pending_without_any_status_holds_nothing_up(house: House) -> None:
     pull = green(house)
     asked = ask(house, pull)
@@ -189,6 +269,50 @@ def test_K11_a_check_that_fails_while_commands_run_is_seen_before_the_call(house
     house.github.before("GET commits/*/check-runs", lambda: house.ci.fails(pull, "late"), nth=2)
     house.quiet()
     assert "`late`" in refusal(house, pull)
+    house.expect(*STOPPED)
+
+
+@pytest.mark.parametrize("result", ["success", "failure"])
+def test_K11_a_workflow_whose_next_job_has_not_begun_is_waited_for(house: House, result: str) -> None:
+    pull = opens(house)
+    for number in range(3):
+        house.ci.queues_suite(pull, f"idle-{number}")
+    workflow = house.ci.starts(pull, "ci.yml")
+    workflow.passes("build")
+    asked = ask(house, pull)
+    house.until(lambda: any("waiting for checks: `github-actions`" in text for text in house.said(pull)))
+    house.until(lambda: house.clock.now() >= asked + 240)
+    assert house.github.journal.count(CALLED) == 0
+    workflow.concludes("test", result)
+    workflow.ends()
+    house.quiet()
+    assert pull.merged == (result == "success")
+    assert result == "success" or "`test`" in refusal(house, pull)
+    house.expect(*(LANDED if pull.merged else STOPPED))
+
+
+def test_K11_a_job_that_fails_while_the_checks_are_read_is_seen(house: House) -> None:
+    pull = opens(house)
+    workflow = house.ci.starts(pull, "ci.yml")
+    workflow.passes("build")
+    house.github.before("GET commits/*/check-suites", lambda: workflow.fails("test"), nth=2)
+    house.github.before("GET commits/*/check-suites", workflow.ends, nth=2)
+    ask(house, pull)
+    house.quiet()
+    assert "`test`" in refusal(house, pull)
+    house.expect(*STOPPED)
+
+
+def test_K11_a_workflow_that_begins_while_the_checks_are_read_is_waited_for(house: House) -> None:
+    pull = green(house)
+    workflow = house.ci.starts(pull, "slow.yml")
+    house.github.before("GET commits/*/check-runs", lambda: workflow.passes("first"), nth=2)
+    ask(house, pull)
+    house.until(lambda: any("waiting for checks: `github-actions`" in text for text in house.said(pull)))
+    assert house.github.journal.count(CALLED) == 0
+    workflow.fails("second")
+    house.quiet()
+    assert "`second`" in refusal(house, pull)
     house.expect(*STOPPED)
 
 
@@ -239,6 +363,27 @@ def test_K14_red_when_the_command_comes_is_refused_before_any_command_runs(house
     house.expect(*STOPPED)
 
 
+def test_a_server_from_before_merge_queues_is_asked_without_them(house: House) -> None:
+    words = "Field 'isMergeQueueEnabled' doesn't exist on type 'PullRequest'"
+    house.github.faults.add(Fault("QUERY MergeState", status(200, {"errors": [{"message": words}]}), times=100))
+    pull = green(house)
+    ask(house, pull)
+    house.quiet()
+    announced(house, pull)
+    house.expect(*LANDED)
+
+
+def test_a_queue_that_cannot_be_told_for_a_moment_is_asked_for_again(house: House) -> None:
+    words = "Something went wrong while executing your query."
+    house.github.faults.add(Fault("QUERY MergeState", status(200, {"errors": [{"message": words}]})))
+    pull = green(house)
+    ask(house, pull)
+    house.quiet()
+    announced(house, pull)
+    assert house.github.journal.count("QUERY QueuelessState") == 0
+    house.expect(*LANDED)
+
+
 def test_commands_run_while_checks_are_pending(house: House) -> None:
     ran = house.folder / "ran"
     runs(house, f"touch {ran}")
@@ -247,6 +392,8 @@ def test_commands_run_while_checks_are_pending(house: House) -> None:
     ask(house, pull)
     house.until(ran.exists)
     assert not pull.merged
+    house.until(lambda: any("waiting for checks: `slow`" in text for text in house.said(pull)))
+    assert "github-actions" not in "".join(house.said(pull))
     house.ci.passes(pull, "slow")
     house.quiet()
     announced(house, pull)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from structlog.testing import capture_logs
 
 from tests.conftest import MakeHouse
 from tests.house import House
-from tests.merging import LANDED, STOPPED, announced, ask, gone, green, refusal, runs, short
+from tests.merging import EDITED, LANDED, STOPPED, announced, ask, gone, green, opens, refusal, runs, short
 
 
 def test_M15_commands_that_change_tracked_files_have_not_passed(house: House) -> None:
@@ -164,3 +165,40 @@ def test_M22_what_a_pull_request_sets_does_not_change_what_runs(house: House) ->
     assert "PRE_MERGE_COMMANDS" in ran.read_text()
     assert not foreign.exists()
     house.expect(*LANDED)
+
+
+def test_M16_a_refusal_that_shows_no_output_speaks_of_none(house: House) -> None:
+    runs(house, "echo fine")
+    pull = opens(house)
+    house.ci.starts(pull, "slow")
+    house.alice.comments(pull, "/merge")
+    house.until(lambda: any("waiting for checks" in text for text in house.said(pull)))
+    house.ci.fails(pull, "slow")
+    house.quiet()
+    said = refusal(house, pull)
+    assert "`slow`" in said
+    assert house.job("merge", pull.number).log
+    assert "output" not in said
+    assert "daemon's machine" not in said
+    house.expect(*STOPPED)
+
+
+def test_M7_the_status_says_how_often_the_base_moved(house: House) -> None:
+    runs(house, "true")
+    pull = green(house)
+    shown: list[str] = []
+    house.github.after("POST issues/*/comments", lambda: shown.extend(house.said(pull)))
+    for nth in range(2, 12):
+        moves = partial(house.bob.pushes, house.repo, "main", {"later.txt": f"{nth}\n"})
+        house.github.before("GET git/ref/heads/main", moves, nth)
+        house.github.after(EDITED, lambda: shown.extend(house.said(pull)), nth - 1)
+    ask(house, pull)
+    assert "base moved" in refusal(house, pull)
+    tests = [text.split("the merge with base `")[1].splitlines()[0] for text in shown if "pre-merge command" in text]
+    assert [text.partition("` ")[2].rstrip(".") for text in dict.fromkeys(tests)] == [
+        "",
+        "(the base moved, 1 of 3)",
+        "(the base moved, 2 of 3)",
+        "(the base moved, 3 of 3)",
+    ]
+    house.expect(*STOPPED)

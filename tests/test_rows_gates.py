@@ -14,6 +14,7 @@ from tests.house import House
 from tests.merging import (
     CALLED,
     LANDED,
+    REFUSED,
     SAID,
     STOPPED,
     announced,
@@ -253,6 +254,18 @@ def test_1_2_what_the_base_changed_meanwhile_is_not_what_the_pull_request_touche
     lands_after(house, pull)
 
 
+# Checks
+
+
+@pytest.mark.parametrize("word", ["startup_failure", "action_required"])
+def test_K7_a_workflow_that_never_began_is_not_green(house: House, word: str) -> None:
+    pull = green(house)
+    house.ci.starts(pull, "deploy").ends(word)
+    ask(house, pull)
+    assert "`github-actions`" in refusal(house, pull)
+    house.expect(*STOPPED)
+
+
 # After
 
 
@@ -311,3 +324,38 @@ def test_1_10_a_refusal_that_was_not_repeated_is_remembered_although_the_memory_
     house.quiet()
     assert not pull.merged
     house.expect(*STOPPED)
+
+
+def forgets(house: House) -> None:
+    """The daemon loses its memory and starts again."""
+    house.stop()
+    (house.folder / "state.json").unlink()
+    house.start()
+
+
+def test_1_9_a_refusal_before_anything_was_pinned_is_remembered_although_the_memory_is_lost(house: House) -> None:
+    pull = green(house)
+    house.bob.closes(pull)
+    ask(house, pull)
+    assert "Reopen it first" in refusal(house, pull)
+    house.bob.reopens(pull)
+    forgets(house)
+    house.quiet()
+    assert not pull.merged
+    assert len(house.said(pull)) == 1
+    house.expect(*REFUSED)
+
+
+def test_1_9_the_second_refusal_of_a_kind_is_an_answer_too(house: House) -> None:
+    pull = green(house)
+    house.bob.closes(pull)
+    ask(house, pull)
+    house.clock.advance(7200)  # the first command is history after this
+    ask(house, pull)
+    assert [text.split()[0] for text in house.said(pull)] == ["**Not", "**Ended**"]
+    house.bob.reopens(pull)
+    forgets(house)
+    house.quiet()
+    assert not pull.merged
+    assert len(house.said(pull)) == 2
+    house.expect(*REFUSED)

@@ -71,8 +71,11 @@ def test_1_7_dropped_by_the_queue_is_the_end_of_the_attempt(queued: House) -> No
     queued.expect(*STOPPED)
 
 
-@pytest.mark.parametrize("way", ["cancel", "hold", "deleted"])
-def test_1_5_who_takes_it_back_gets_it_out_of_the_queue(queued: House, way: str) -> None:
+@pytest.mark.parametrize(
+    ("way", "why"),
+    [("cancel", "Cancelled by @bob"), ("hold", "The label `hold`"), ("deleted", "Cancelled by @alice")],
+)
+def test_1_5_who_takes_it_back_gets_it_out_of_the_queue(queued: House, way: str, why: str) -> None:
     pull = green(queued)
     comment = queued.alice.comments(pull, "/merge")
     queue = queued.github.queue(queued.repo, "main")
@@ -84,7 +87,7 @@ def test_1_5_who_takes_it_back_gets_it_out_of_the_queue(queued: House, way: str)
     else:
         queued.alice.deletes(comment)
     queued.quiet()
-    refusal(queued, pull)
+    assert why in refusal(queued, pull)
     assert queue.waits() == []
     queued.github.journal.claim(LEFT, times=1)
     queued.expect(ENTERED, *STOPPED)
@@ -131,11 +134,48 @@ def test_1_7_a_request_that_exists_already_is_adopted(queued: House) -> None:
     queued.expect(ENTERED, *TIDIED)
 
 
-def test_L5_a_server_without_the_queue_endpoint_says_itself_what_it_wants(queued: House) -> None:
+def test_1_7_what_somebody_else_put_there_and_the_queue_dropped_is_the_end_too(queued: House) -> None:
+    pull = green(queued)
+    queued.github.before(ENTERED, lambda: queued.bob.enqueues(pull))
+    waits(queued, pull)
+    queued.github.queue(queued.repo, "main").drops(pull)
+    queued.quiet()
+    assert "merge queue dropped it" in refusal(queued, pull)
+    queued.expect(ENTERED, *STOPPED)
+
+
+def test_1_7_a_server_without_the_endpoint_is_asked_by_graphql(queued: House) -> None:
     queued.repo.settings(offers_async=False)
     pull = green(queued)
+    waits(queued, pull)
+    queued.github.queue(queued.repo, "main").merges(pull)
+    queued.quiet()
+    announced(queued, pull)
+    assert queued.github.journal.count(CALLED) == 0
+    queued.github.journal.claim("MUTATE enqueuePullRequest", times=1)
+    queued.expect(ENTERED, *TIDIED)
+
+
+def test_1_4_an_account_that_is_exempt_from_the_queue_does_not_use_that(queued: House) -> None:
+    exempt = [queued.robot]
+    queued.github.requires(queued.repo, "main", queue="squash", conversations=True, exempt=exempt)
+    queued.repo.settings(offers_async=False)
+    pull = green(queued)
+    queued.bob.starts_thread(pull, "topic.txt", 1)
     queued.alice.comments(pull, "/merge")
     queued.quiet()
-    assert "GitHub refuses the merge: Changes must be made through the merge queue" in refusal(queued, pull)
-    queued.github.journal.claim(CALLED, times=1)
-    queued.expect(ENTERED, *STOPPED)
+    assert not pull.merged
+    assert queued.github.journal.count(CALLED) == 0
+    queued.expect(ENTERED, "MUTATE *", *STOPPED)
+
+
+def test_1_5_a_request_that_github_has_yet_to_carry_out_is_taken_back_too(queued: House) -> None:
+    queued.github.merges_in_background(40)
+    pull = green(queued)
+    queued.github.after(ENTERED, lambda: queued.bob.labels(pull, "hold"))
+    queued.alice.comments(pull, "/merge")
+    queued.quiet()
+    queued.clock.advance(600)
+    assert "label `hold`" in refusal(queued, pull)
+    assert queued.github.queue(queued.repo, "main").waits() == []
+    queued.expect(ENTERED, LEFT, *STOPPED)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
 
+from orchestrator import texts
 from orchestrator.twin import Fault, status
+from orchestrator.twin.faults import Kind
 from tests.conftest import MakeHouse
 from tests.house import House
 from tests.merging import (
@@ -235,13 +238,160 @@ def test_R13_a_worktree_that_cannot_be_taken_away_does_not_spoil_the_merge(make_
     house.expect(*LANDED)
 
 
-def test_a_merge_whose_tail_fails_for_good_is_still_called_merged(house: House) -> None:
-    pull = green(house)
-    house.github.faults.add(Fault("QUERY LinkedIssues", status(502), times=999))
+LINKED = "QUERY LinkedIssues"
+NOT_TESTED = "**Merged, but not what was tested**"
+
+
+def sneaks_in(house: House) -> None:
+    """Bob pushes to the base between the last reading and the call."""
+    house.github.before(CALLED, lambda: house.bob.pushes(house.repo, "main", {"late.txt": "late\n"}, "Sneak in"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked"), [(status(502), 4), (no(403, "Resource not accessible"), 1)], ids=["never", "refused"]
+)
+def test_1_8_a_difference_is_said_and_the_tail_goes_on_although_no_linked_issue_can_be_read(
+    make_house: MakeHouse, answer: Kind, asked: int
+) -> None:
+    house = make_house(base_branch="main", ci_settle=0)
+    issue = house.alice.opens_issue(house.repo, "Wish")
+    house.alice.labels(issue, "ready")
+    house.until(lambda: bool(house.repo.pulls))
+    house.repo.settings(autoclose=False)
+    house.quiet()
+    pull = house.repo.pulls[0]
+    sneaks_in(house)
+    house.github.faults.add(Fault(LINKED, answer, times=99))
     ask(house, pull)
     said = announced(house, pull)
-    assert "tidying up did not finish" in said
-    assert short(pull.merge_sha) in said
+    assert said.startswith(NOT_TESTED)
+    assert "- Sneak in" in said
+    assert texts.ISSUES_UNREAD in said
+    assert not issue.open  # what the pull request was made for is known without the list
+    assert house.repo.branches == ["main"]
+    assert house.job("merge", pull.number).reason == ""
+    assert house.github.journal.count(LINKED) == asked
+    house.expect(*LANDED, f"PATCH issues/{issue.number}", f"POST issues/{issue.number}/*", "PUSH *", "POST pulls")
+    house.expect(f"DELETE issues/{issue.number}/labels/*")
+
+
+def test_1_8_what_landed_is_shown_before_anything_is_tidied_up(house: House) -> None:
+    pull = green(house)
+    shown: list[str] = []
+    sneaks_in(house)
+    house.github.before(LINKED, lambda: shown.extend(house.said(pull)))
+    ask(house, pull)
+    assert [text.startswith(NOT_TESTED) for text in shown] == [True]
+    assert announced(house, pull) == shown[0]
+    edits = len(
+        [e for e in house.github.journal.find(EDITED) if e.number > house.github.journal.find(CALLED)[0].number]
+    )
+    assert edits == 1
+    house.expect(*LANDED)
+
+
+def test_1_8_linked_issues_that_can_be_read_after_a_while_are_closed(house: House) -> None:
+    house.repo.settings(autoclose=False)
+    issue = house.alice.opens_issue(house.repo, "Wish")
+    pull = opens(house, body=f"Fixes #{issue.number}")
+    house.ci.passes(pull, "build")
+    lags = Fault("POST *.git/git-upload-pack", status(502), times=3)  # trouble of its own, before
+    house.github.after(CALLED, lambda: house.github.faults.add(lags))
+    house.github.faults.add(Fault(LINKED, status(502), times=3))
+    ask(house, pull)
+    assert texts.ISSUES_UNREAD not in announced(house, pull)
+    assert not issue.open
+    house.expect(*LANDED, f"PATCH issues/{issue.number}")
+
+
+def test_1_8_a_tail_that_fails_for_good_does_not_hide_the_difference(house: House) -> None:
+    house.repo.settings(autoclose=False)
+    issue = house.alice.opens_issue(house.repo, "Wish")
+    pull = opens(house, body=f"Fixes #{issue.number}")
+    house.ci.passes(pull, "build")
+    sneaks_in(house)
+    house.github.faults.add(Fault(f"PATCH issues/{issue.number}", status(502), times=999))
+    ask(house, pull)
+    said = announced(house, pull)
+    assert said.startswith(NOT_TESTED)
+    assert "- Sneak in" in said
+    assert "Tidying up did not finish" in said
+    assert "delete the branch" in said
     assert len(house.said(pull)) == 1
     house.github.journal.claim(CALLED, times=1)
+    house.expect(SEEN, SAID, EDITED, f"PATCH issues/{issue.number}")
+
+
+def test_1_8_where_it_cannot_be_read_what_landed_this_is_said(house: House) -> None:
+    pull = green(house)
+    unread = Fault("POST *.git/git-upload-pack", status(502), times=999)
+    house.github.after(CALLED, lambda: house.github.faults.add(unread))
+    ask(house, pull)
+    said = announced(house, pull)
+    assert "whether that is what was tested could not be read" in said
+    assert "Tidying up did not finish" in said
+    assert short(pull.merge_sha) in said
+    assert "topic" in house.repo.branches
+    house.github.journal.claim(CALLED, times=1)
     house.expect(SEEN, SAID, EDITED)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["on the tested base", "on another"])
+def test_1_8_a_merge_that_a_rebase_leaves_out_does_not_count(make_house: MakeHouse, late: bool) -> None:
+    house = make_house(merge_method="rebase")
+    pull = green(house)
+    house.bob.pushes(house.repo, "main", {"main.txt": "main\n"}, "Meanwhile")
+    joins(house, "topic")
+    house.clock.advance(5)
+    house.ci.passes(pull, "build")
+    if late:
+        sneaks_in(house)
+    ask(house, pull)
+    said = announced(house, pull)
+    assert said.startswith(NOT_TESTED if late else f"**Merged** `{short(pull.head_sha)}`")
+    assert not late or said.endswith("Not tested together with: \n- Sneak in")
+    house.expect(*LANDED)
+
+
+@pytest.mark.parametrize("queue", [False, True], ids=["directly", "by the queue"])
+def test_1_8_other_files_on_the_tested_base_are_said(make_house: MakeHouse, queue: bool) -> None:
+    house = make_house(merge_method="rebase", ci_timeout=1800)
+    if queue:
+        house.github.requires(house.repo, "main", queue="rebase")
+    # The base has the first step already: a merge keeps it, a rebase leaves it out and takes it back with the next.
+    pull = green(house, files={"step.txt": "one\n"})
+    house.alice.pushes(house.repo, "topic", {"step.txt": None, "other.txt": "other\n"}, "Take it back")
+    house.bob.pushes(house.repo, "main", {"step.txt": "one\n"}, "The same step")
+    house.clock.advance(5)
+    house.ci.passes(pull, "build")
+    base = house.repo.sha("main")
+    house.alice.comments(pull, "/merge")
+    if queue:
+        line = house.github.queue(house.repo, "main")
+        house.until(lambda: bool(line.waits()))
+        line.merges(pull)
+    house.quiet()
+    said = announced(house, pull)
+    assert house.repo.file("main", "step.txt") is None
+    assert said.startswith(NOT_TESTED)
+    assert f"on the base that the commands ran on, `{short(base)}`, but its files differ" in said
+    assert "revert it when they fail" in said
+    house.expect(SEEN, SAID, EDITED, "PUT pulls/*/merge-async" if queue else CALLED, DELETED)
+
+
+def test_R9_a_push_while_it_is_looked_at_what_is_based_on_the_branch_stays(house: House) -> None:
+    pull = green(house)
+    pushes = partial(house.alice.pushes, house.repo, "topic", {"more.txt": "more\n"})
+    house.github.after(CALLED, lambda: house.github.after("GET pulls", pushes))
+    ask(house, pull)
+    assert "`topic` was kept: it got new commits after the merge" in announced(house, pull)
+    assert "topic" in house.repo.branches
+    house.expect(SEEN, SAID, EDITED, CALLED)
+
+
+def joins(house: House, branch: str) -> None:
+    """Alice merges the default branch into hers and pushes that."""
+    tree = house.repo.git("merge-tree", "--write-tree", branch, "main")
+    words = ("-c", "user.name=alice", "-c", "user.email=alice@example.com", "commit-tree", tree)
+    merged = house.repo.git(*words, "-p", branch, "-p", "main", "-m", "Merge main")
+    house.alice.force_pushes(house.repo, branch, sha=merged)

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator.decide.schedule import runnable
+from orchestrator.decide.schedule import HEARD_AT_ONCE, runnable
 from orchestrator.model import Job, Kind, Status
 
 NOW = 1000.0
 
 
 def job(kind: Kind, number: int, status: Status = Status.WAITING, **fields: Any) -> Job:
-    return Job("acme/app", kind, number, str(number), status, **{"base_ref": "main", **fields})
+    """One that was heard, unless `phase` says otherwise."""
+    return Job("acme/app", kind, number, str(number), status, **{"base_ref": "main", "phase": "prepare", **fields})
 
 
 def starts(*jobs: Job, running: tuple[Job, ...] = (), slots: int = 2) -> list[tuple[Kind, int]]:
@@ -53,8 +54,35 @@ def test_a_merge_that_was_cut_off_goes_first() -> None:
     assert starts(job(MERGE, 2, facts={"asked_at": 1.0}), cut) == [(MERGE, 5)]
 
 
+def test_a_wish_is_heard_however_busy_the_daemon_is() -> None:
+    busy = (job(IMPLEMENT, 1, Status.RUNNING), job(MERGE, 2, Status.RUNNING))
+    new = [job(kind, number, phase="") for kind, number in ((IMPLEMENT, 3), (REVIEW, 4), (MERGE, 5))]
+    assert starts(*new, running=busy, slots=1) == [(MERGE, 5), (IMPLEMENT, 3), (REVIEW, 4)]
+
+
+def test_what_is_heard_takes_no_slot_from_work() -> None:
+    heard = (job(IMPLEMENT, 1, Status.RUNNING, phase="claim"), job(REVIEW, 2, Status.RUNNING, phase="hear"))
+    assert starts(job(IMPLEMENT, 3), running=heard, slots=1) == [(IMPLEMENT, 3)]
+
+
+def test_not_all_wishes_are_heard_at_once() -> None:
+    heard = tuple(job(IMPLEMENT, number, Status.RUNNING, phase="claim") for number in range(HEARD_AT_ONCE - 1))
+    new = [job(IMPLEMENT, number, phase="") for number in (7, 9, 8)]
+    assert starts(*new, running=heard, slots=0) == [(IMPLEMENT, 7)]
+
+
+def test_an_older_command_that_is_just_being_heard_comes_first_on_its_base() -> None:
+    second = job(MERGE, 2, facts={"asked_at": 2.0})
+    for phase in ("", "hear"):
+        first = job(MERGE, 5, Status.RUNNING, phase=phase, facts={"asked_at": 1.0})
+        assert starts(second, running=(first,)) == []
+        assert starts(job(MERGE, 3, base_ref="next", facts={"asked_at": 3.0}), running=(first,)) == [(MERGE, 3)]
+    later = job(MERGE, 5, Status.RUNNING, phase="hear", facts={"asked_at": 3.0})
+    assert starts(second, running=(later,)) == [(MERGE, 2)]
+
+
 def test_a_merge_that_waits_for_another_try_keeps_its_lane() -> None:
-    later = job(MERGE, 5, phase="gate", head="a" * 40, not_before=NOW + 10)
+    later = job(MERGE, 5, phase="gate", not_before=NOW + 10)
     assert starts(job(MERGE, 2), later) == []
     assert starts(job(MERGE, 2), job(MERGE, 5, phase="hear", not_before=NOW + 10)) == [(MERGE, 2)]
 

@@ -94,6 +94,21 @@ def test_a_missing_repository_is_told_how_to_name_it() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["CI_SETTLE", "ci_settle", "GITHUB_REPO"])
+def test_a_variable_that_is_not_set_is_told_once(name: str) -> None:
+    assert trouble(f"GITHUB_REPO=octo/demo\n{name}=${{NOPE}}\n") == [
+        f".env, line 2: {name} uses ${{NOPE}}, which is not set."
+    ]
+
+
+def test_a_variable_that_is_not_set_hides_no_other_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI_SETTLE", "long")
+    assert trouble("GITHUB_REPO=octo/demo\nCI_SETTLE=${NOPE}\n") == [
+        ".env, line 2: CI_SETTLE uses ${NOPE}, which is not set.",
+        "CI_SETTLE must be a number from 0 to 86400, not 'long'.",
+    ]
+
+
 def test_variables_that_are_set_are_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHO", "octo")
     write("GITHUB_REPO=${WHO}/demo\nBASE_BRANCH=${NOWHERE:-trunk}\n")
@@ -149,6 +164,7 @@ def test_commands_that_are_no_json_array_of_words_are_refused(value: str) -> Non
         ("BASE_BRANCH=-x", "BASE_BRANCH must be a branch's name such as main, not '-x'."),
         ("CLAUDE_COMMAND=\"claude 'x\"", "CLAUDE_COMMAND must be a command such as claude, not \"claude 'x\"."),
         ("WORKTREE_BASE=", "WORKTREE_BASE must name a path."),
+        ("WORKTREE_BASE=~nobodyx/x", "WORKTREE_BASE must name a path; nobody's home is known for '~nobodyx/x'."),
         ("hello", ".env, line 2: not of the form NAME=value."),
         ("READY_LABEL='open", ".env, line 2: not of the form NAME=value."),
     ],
@@ -235,8 +251,17 @@ def test_agents_get_their_keys_and_never_the_token(monkeypatch: pytest.MonkeyPat
 
 def test_the_example_file_is_that_of_the_settings_and_means_the_defaults() -> None:
     assert (ROOT / ".env.example").read_text(encoding="utf-8") == settings.example(), "run `make settings`"
-    write("GITHUB_REPO=owner/name\n")
-    assert settings.load(ROOT / ".env.example") == settings.load()
+    write(settings.example().replace("owner/name", "octo/demo"))
+    filled_in = settings.load()
+    write("GITHUB_REPO=octo/demo\n")
+    assert filled_in == settings.load()
+
+
+@pytest.mark.parametrize("name", ["owner/name", "octo/demo,owner/name"])
+def test_the_example_left_as_it_is_is_told_as_such(name: str) -> None:
+    assert trouble(settings.example().replace("owner/name", name)) == [
+        "GITHUB_REPO still holds the example owner/name; put the name of your repository there."
+    ]
 
 
 def test_the_example_file_is_read_by_a_shell_as_well(tmp_path: Path) -> None:

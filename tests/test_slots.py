@@ -84,7 +84,7 @@ def test_no_more_agents_work_than_there_are_slots_and_a_free_slot_is_used_at_onc
     assert len(record.runs) == 2
     assert [j.status for j in house.jobs if j.status is Status.RUNNING] == [Status.RUNNING] * 2
     waiting = next(issue for issue in issues if house.job("implement", issue.number).status is Status.WAITING)
-    assert waiting.labels == ["ready"]
+    assert (waiting.labels, waiting.reactions) == (["in-progress"], ["eyes"])  # heard all the same
     stopped = next(issue for issue in issues if issue is not waiting)
     house.alice.closes(stopped)
     poll(house)

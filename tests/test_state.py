@@ -3,58 +3,26 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator import state
-from orchestrator.errors import Misconfigured, Missing, Stopped
-from orchestrator.model import Job, Kind, Status
+from orchestrator.errors import Missing, Stopped
+from orchestrator.model import Status
 from orchestrator.state import RepoMemory, State
-
-KEY = "acme/app#1/implement"
-
-
-def job(number: int = 1, **fields: Any) -> Job:
-    return Job("acme/app", Kind.IMPLEMENT, number, "7", **fields)
+from tests.memory import KEY, job, read, rewrite, wrote
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "state.json"
-
-
-def wrote(path: Path, *jobs: Job) -> None:
-    """A daemon wrote these, one after the other, and ended."""
-    memory = State.open(path)
-    for one in jobs:
-        memory.put(one)
-    memory.close()
-
-
-def read(path: Path) -> State:
-    """What a daemon that starts now knows; it is not running any more."""
-    memory = State.open(path)
-    memory.close()
-    return memory
-
-
-def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> bytes:
-    """Change the body of a file as another version of the program would, checksum and all."""
-    document = json.loads(path.read_bytes())
-    change(document["body"])
-    text = json.dumps(document["body"], sort_keys=True, ensure_ascii=True)
-    document["checksum"] = hashlib.sha256(text.encode()).hexdigest()
-    path.write_text(json.dumps(document))
-    return path.read_bytes()
 
 
 def test_what_was_put_is_there_after_a_restart(path: Path) -> None:
@@ -70,7 +38,7 @@ def test_what_was_put_is_there_after_a_restart(path: Path) -> None:
     again = read(path)
     assert again.jobs == {KEY: whole}
     assert again.repo("acme/app") == memory.repo("acme/app")
-    assert (again.warning, again.rebuilt) == ("", False)
+    assert (again.warning, again.rebuilt_for("acme/app")) == ("", False)
 
 
 def test_new_content_is_whole_on_the_disk_before_it_takes_the_place_of_the_old(
@@ -96,7 +64,7 @@ def test_new_content_is_whole_on_the_disk_before_it_takes_the_place_of_the_old(
 
 def test_a_first_start_is_silent_and_writes_nothing(path: Path) -> None:
     memory = read(path)
-    assert (memory.jobs, memory.warning, memory.rebuilt) == ({}, "", False)
+    assert (memory.jobs, memory.warning, memory.rebuilt_for("acme/app")) == ({}, "", False)
     assert not path.exists()
 
 
@@ -120,101 +88,6 @@ def test_nobody_else_can_read_it(path: Path) -> None:
         os.umask(before)
     for name in ("state.json", "state.json.prev", "state.json.lock"):
         assert (path.parent / name).stat().st_mode & 0o777 == 0o600
-
-
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda good: b"",
-    "truncated": lambda good: good[: len(good) // 2],
-    "garbage": lambda good: b"\x00\xff" * 100,
-    "too deep": lambda good: b"[" * 100_000,
-    "one flipped character": lambda good: good.replace(b'"attempt": 1', b'"attempt": 2'),
-    "without a checksum": lambda good: good.replace(b'"checksum"', b'"checksun"'),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_set_aside_and_the_generation_before_is_used(path: Path, damage: str) -> None:
-    wrote(path, job(title="old"), job(title="new"))
-    bad = DAMAGE[damage](path.read_bytes())
-    path.write_bytes(bad)
-    memory = State.open(path)
-    assert memory.jobs[KEY].title == "old"
-    assert not memory.rebuilt
-    kept = path.with_name("state.json.unreadable-1")
-    assert kept.read_bytes() == bad
-    assert "previous generation" in memory.warning
-    assert str(kept) in memory.warning
-    memory.put(job(title="newest"))
-    memory.close()
-    assert read(path).jobs[KEY].title == "newest"
-    assert read(path).warning == ""
-
-
-def test_a_second_damaged_file_does_not_replace_the_first_one_that_was_kept(path: Path) -> None:
-    for number in (1, 2):
-        wrote(path, job(), job(2))
-        path.write_text(f"bad {number}")
-        read(path)
-    assert [path.with_name(f"state.json.unreadable-{n}").read_text() for n in (1, 2)] == ["bad 1", "bad 2"]
-
-
-def test_where_both_generations_are_damaged_the_memory_is_rebuilt_and_says_so(path: Path) -> None:
-    wrote(path, job(), job(2))
-    path.write_text("bad")
-    path.with_name("state.json.prev").write_text("worse")
-    memory = read(path)
-    assert memory.rebuilt
-    assert memory.jobs == {}
-    assert "rebuilt from GitHub" in memory.warning
-    assert path.with_name("state.json.unreadable-1").read_text() == "bad"
-
-
-def test_a_file_that_was_deleted_does_not_make_a_fresh_start(path: Path) -> None:
-    wrote(path, job(title="old"), job(title="new"))
-    path.unlink()
-    memory = read(path)
-    assert memory.jobs[KEY].title == "old"
-    assert memory.warning
-
-
-def foreign(document: object) -> Callable[[bytes], bytes]:
-    return lambda good: json.dumps(document).encode()
-
-
-NOT_OURS: dict[str, Callable[[bytes], bytes]] = {
-    "an object": foreign({"name": "package", "version": "1.0.0"}),
-    "a state of another program": foreign({"format": "other-state", "version": 1, "checksum": "", "body": {}}),
-    "a list": foreign([1, 2]),
-    "a word": foreign("hello"),
-    "a newer version": lambda good: good.replace(b'"version": 1', b'"version": 2'),
-    "no version": lambda good: good.replace(b'"version": 1', b'"version": null'),
-}
-
-
-@pytest.mark.parametrize("kind", NOT_OURS)
-def test_a_file_of_another_program_or_a_newer_version_is_refused_and_left_untouched(path: Path, kind: str) -> None:
-    wrote(path, job(), job(2))
-    content = NOT_OURS[kind](path.read_bytes())
-    path.write_bytes(content)
-    previous = path.with_name("state.json.prev").read_bytes()
-    with pytest.raises(Misconfigured, match=r"state\.json .*left untouched"):
-        State.open(path)
-    with pytest.raises(Misconfigured, match="left untouched"):
-        state.read(path)
-    assert path.read_bytes() == content
-    assert path.with_name("state.json.prev").read_bytes() == previous
-    assert not list(path.parent.glob("*unreadable*"))
-    path.unlink()
-    assert read(path).warning
-
-
-@pytest.mark.parametrize("field", ["kind", "status"])
-def test_a_word_of_a_newer_version_is_refused_and_left_untouched(path: Path, field: str) -> None:
-    wrote(path, job())
-    content = rewrite(path, lambda body: body["jobs"][KEY].update({field: "dreaming"}))
-    with pytest.raises(Misconfigured, match=r"dreaming.*left untouched"):
-        State.open(path)
-    assert path.read_bytes() == content
 
 
 def test_fields_that_this_version_does_not_know_are_written_back(path: Path) -> None:

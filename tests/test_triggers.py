@@ -271,3 +271,39 @@ def test_an_attempt_ends_when_what_it_pinned_is_no_more(move: str) -> None:
 def test_handled_comments_are_forgotten_a_day_behind_the_cursor() -> None:
     memory = replace(MEMORY, handled={"1": MEMORY.cursor - 86_401, "2": MEMORY.cursor - 86_399})
     assert set(due(world(), memory=memory)[1].handled) == {"2"}
+
+
+QUIET = Rules(review="off")
+
+
+def test_a_command_behind_an_attempt_that_is_still_looked_at_is_offered_again_however_late() -> None:
+    mine = Comment(9, 2, Actor(3, "carol"), "/merge", NOW - 400, NOW - 400)
+    newer = Comment(10, 3, BOB, "A remark.", NOW - 1, NOW - 1)
+    looked_at = job(Kind.MERGE, 2, Status.RUNNING, trigger="7", asked_by="mallory")
+    memory = replace(MEMORY, cursor=NOW - 1)
+    decisions, after = due(world(pulls=(PULL,), comments=(mine, newer)), looked_at, memory=memory, rules=QUIET)
+    assert decisions == []
+    assert "9" not in after.handled
+    assert after.cursor == NOW - 400
+
+
+@pytest.mark.parametrize("ends", ["head", "cancel"])
+def test_a_command_beside_the_end_of_an_attempt_waits_for_that_end(ends: str) -> None:
+    old = job(Kind.MERGE, 2, Status.RUNNING, trigger="5", asked_by="bob", head="a" * 40, base_ref="main")
+    pull = replace(PULL, head_sha="c" * 40) if ends == "head" else PULL
+    cancel = Comment(6, 2, BOB, "/merge cancel", NOW - 6, NOW - 6)
+    comments = (MERGE,) if ends == "head" else (cancel, MERGE)
+    decisions, after = due(world(pulls=(pull,), comments=comments), old, rules=QUIET)
+    assert [type(d) for d in decisions] == [Cancel]
+    assert str(MERGE.id) not in after.handled
+    [again] = begun(
+        due(world(pulls=(pull,), comments=comments), replace(old, status=Status.DONE), memory=after, rules=QUIET)[0]
+    )
+    assert again.trigger == str(MERGE.id)
+
+
+@pytest.mark.parametrize(("draft", "listed", "ends"), [(True, True, True), (False, False, True), (False, True, False)])
+def test_a_review_ends_when_its_pull_request_is_closed_or_made_a_draft(draft: bool, listed: bool, ends: bool) -> None:
+    old = job(Kind.REVIEW, 2, Status.RUNNING, trigger="a" * 40)
+    decisions, _ = due(world(pulls=(replace(PULL, draft=draft),) if listed else ()), old)
+    assert [type(d) for d in decisions] == [Cancel] * ends

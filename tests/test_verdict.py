@@ -31,7 +31,7 @@ from orchestrator.model import Actor, Approval, MergeState, Permission, PullRequ
 HEAD, OTHER = "a" * 40, "b" * 40
 BASE, NEWER = "c" * 40, "d" * 40
 REPO, FORK = 1, 2
-NOW = 100_000.0
+NOW = 1_000_000.0
 
 PULL = PullRequest(
     number=7,
@@ -51,7 +51,7 @@ PULL = PullRequest(
 )
 READY = Snapshot(
     now=NOW,
-    asked=Asked("alice", HEAD, "main"),
+    asked=Asked("alice", HEAD, "main", NOW - 100),
     pull=PULL,
     repo_id=REPO,
     permission=Permission.WRITE,
@@ -79,6 +79,7 @@ GATES: list[tuple[str, dict[str, Any], str | None]] = [
     ("merged", {"pull.merged": True, "pull.open": False}, None),
     ("cancelled", {"cancelled_by": "bob"}, "Cancelled by @bob"),
     ("permission", {"permission": Permission.READ}, "@alice has no write permission"),
+    ("too old", {"asked.at": NOW - 86400 - 3601}, "too long ago"),
     ("closed", {"pull.open": False}, "closed"),
     ("draft", {"pull.draft": True}, "draft"),
     ("head", {"pull.head_sha": OTHER}, f"from `{HEAD[:10]}` to `{OTHER[:10]}`"),
@@ -192,6 +193,7 @@ DEVIATIONS: list[tuple[str, Any]] = [
     *(("attempt.blocked_since", NOW - seconds) for seconds in (59.0, 60.0)),
     *(("has_workflows", True), ("behind", True), ("queued", True), ("cancelled_by", "bob")),
     *(("asked.head", OTHER), ("asked.demands", "why"), ("asked.sha", HEAD[:7]), ("asked.sha", HEAD[:12])),
+    ("asked.at", NOW - 86400 - 3601),
     *(("pull.merged", True), ("pull.open", False), ("pull.draft", True), ("pull.base_ref", "next")),
     *(("pull.head_sha", OTHER), ("pull.head_repo_id", FORK), ("pull.head_repo_id", None)),
     *(("pull.labels", frozenset({"hold"})), ("policy.allow_forks", True)),
@@ -210,6 +212,7 @@ def test_only_what_was_asked_for_tested_and_green_is_ever_merged(s: Snapshot) ->
     without_ci = s.ci.reading is Reading.EMPTY and settled and not s.has_workflows
     may = (
         s.permission.may_write
+        and s.now - s.asked.at <= 86400 + s.policy.ci_timeout
         and s.pull.open
         and not s.pull.merged
         and not s.pull.draft

@@ -128,7 +128,7 @@ def bad(lines: list[str]) -> list[str]:
 
 def assert_can_be_pasted(line: str) -> None:
     """The line ends with one command that a shell understands."""
-    found = re.search(r"[^.]\. Mend: `([^`]+)`$", line)
+    found = re.search(r"(?:[^.?!]\.|[?!]) Mend: `([^`]+)`$", line)
     assert found, line
     subprocess.run(["/bin/sh", "-n", "-c", found[1]], check=True)
 

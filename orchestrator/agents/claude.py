@@ -23,6 +23,7 @@ from orchestrator.errors import Misconfigured, Missing
 from orchestrator.process import Cause, Ended, Limits, clean_env, run
 
 INSTALL = "npm install -g @anthropic-ai/claude-code"
+PRODUCT = "Claude Code"  # `2.1.0 (Claude Code)` is how it answers
 
 # Without Agent, Monitor, Cron*, SendMessage and the like, which work on after the result or talk to other runs.
 _TOOLS = {Role.IMPLEMENT: "Bash,Read,Edit,Write,Glob,Grep", Role.REVIEW: "Read,Glob,Grep"}
@@ -67,7 +68,7 @@ class Claude:
         return _result(task, stream, verdict.outcome, verdict.detail, ended.seconds, verdict.resets_at)
 
     def version(self) -> str:
-        """What `claude --version` prints, asked for at most 10 seconds; raises Missing."""
+        """The line of `claude --version` that names Claude Code, asked for at most 10 seconds; raises Missing."""
         with tempfile.TemporaryDirectory(prefix="orchestrator-", ignore_cleanup_errors=True) as scratch:
             output = Path(scratch, "version")
             try:
@@ -85,10 +86,14 @@ class Claude:
                 if error.filename != self._command[0]:
                     raise
                 raise Missing(self._missing()) from None
-            said = _tail(output)
+            said = _telling_line(output)
+        asked = f"`{self._command[0]} --version`"
         if ended.cause is not Cause.EXITED or ended.code != 0:
-            said = said or "it did not answer in 10 seconds"
-            raise Missing(f"`{self._command[0]} --version` does not work: {said}; mend it with `{INSTALL}`")
+            late = ended.cause is Cause.TOTAL
+            said = said or ("it did not answer in 10 seconds" if late else f"it ended with {ended.code}")
+            raise Missing(f"{asked} does not work: {said}; mend it with `{INSTALL}`")
+        if PRODUCT not in said:
+            raise Missing(f"{asked} does not name {PRODUCT} but says {said!r}; mend it with `{INSTALL}`")
         return said
 
     def probe(self) -> RunResult:
@@ -184,6 +189,13 @@ def _message(prompt: str) -> bytes:
     content = f"Task:\n{prompt}"
     event = {"type": "user", "client_composed": True, "message": {"role": "user", "content": content}}
     return json.dumps(event).encode() + b"\n"
+
+
+def _telling_line(path: Path) -> str:
+    """The line that names the product, which a warning may precede; else the first: a licence may follow it."""
+    with path.open("rb") as file:
+        lines = [" ".join(line.split()) for line in file.read(4000).decode("utf-8", "replace").splitlines()]
+    return next((line for line in lines if PRODUCT in line), next(filter(None, lines), ""))[:400]
 
 
 def _tail(path: Path, limit: int = 400) -> str:

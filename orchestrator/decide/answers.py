@@ -26,5 +26,5 @@ def classify(status: int, sentence: str) -> Answer:
         return Answer.FORBIDDEN
     # Stale right after another merge, while our own merge is clean; the head was read again and is the pinned one;
     # seen on ref updates and gone a moment later (rust-lang/rust#150925); 422 seen the same way (bors-ng#1150).
-    passing = "not mergeable" in said or "head branch was modified" in said or "not authorized to push" in said
-    return Answer.AGAIN if passing or status == 422 else Answer.FINAL
+    passing = ("not mergeable", "head branch was modified", "not authorized to push", "already in progress")
+    return Answer.AGAIN if status == 422 or any(words in said for words in passing) else Answer.FINAL

@@ -1,7 +1,8 @@
 """What one complete reading of a head's CI says. Pure: waiting, repeating and "no CI at all" are the caller's.
 
 - Everything observed must pass, required or not, and every required context must have been observed.
-- Of the runs of one name from one source only the newest counts (a re-run); one name from two sources must pass twice.
+- Of the runs of one name from one source (an app, a workflow started by one kind of event) only the newest counts; one
+  name from two sources must pass twice.
 - Green is a closed list. Words that mean "not finished" are a closed list too. Any other word, known or invented
   tomorrow, is red: `action_required` waits for a person, `cancelled` and `stale` prove nothing.
 - Red wins over pending: nobody should wait ten minutes to be told no.
@@ -15,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from orchestrator.model import CheckRun, Checks
+from orchestrator.model import CheckRun
 
 _GREEN = frozenset({"success", "skipped", "neutral"})
 _UNFINISHED = frozenset({None, "queued", "in_progress", "pending", "waiting", "requested", "expected"})
@@ -34,12 +35,12 @@ class CiVerdict:
     names: tuple[str, ...] = ()  # what is red, or what is pending or missing; sorted
 
 
-def judge(checks: Checks) -> CiVerdict:
-    """The verdict on `checks`, which must be a complete reading; the order of its runs does not matter."""
-    runs = _newest(checks.runs)
+def judge(observed: Iterable[CheckRun], required: Iterable[str] = ()) -> CiVerdict:
+    """The verdict on all that was observed of one head, in any order; an incomplete reading must not come here."""
+    runs = _newest(observed)
     if red := {run.name for run in runs if run.conclusion not in _GREEN | _UNFINISHED}:
         return CiVerdict(Reading.RED, tuple(sorted(red)))
-    missing = set(checks.required) - {run.name for run in runs}
+    missing = set(required) - {run.name for run in runs}
     if pending := missing | {run.name for run in runs if run.conclusion in _UNFINISHED}:
         return CiVerdict(Reading.PENDING, tuple(sorted(pending)))
     return CiVerdict(Reading.GREEN if runs else Reading.EMPTY)

@@ -1,10 +1,17 @@
-"""Whose turn it is: pure, from the jobs that wait, the jobs that run and the time."""
+"""Whose turn it is: pure, from the jobs that wait, the jobs that run and the time.
+
+The first phase of a job only hears the wish and acknowledges it, so it waits for nobody: a reaction comes within
+one poll, however busy the daemon is. What follows waits for its turn: agents for a slot, merges for their base.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
 from orchestrator.model import Job, Kind, Status
+
+HEARD_AT_ONCE = 4  # first phases at a time; each has a connection of its own
+HEARING = {Kind.IMPLEMENT: "claim", Kind.REVIEW: "hear", Kind.MERGE: "hear"}
 
 
 def runnable(jobs: Iterable[Job], running: Collection[str], now: float, max_agents: int) -> list[Job]:
@@ -13,28 +20,42 @@ def runnable(jobs: Iterable[Job], running: Collection[str], now: float, max_agen
     Merges never wait for an agent; they go one at a time per repository and base, in the order of their
     comments. Reviews come before new work: finishing beats starting.
     """
-    jobs = list(jobs)
-    waiting = [
-        j
-        for j in jobs
-        if j.key not in running and (j.status is Status.RUNNING or (j.status is Status.WAITING and j.not_before <= now))
-    ]
-    busy = [j for j in jobs if j.key in running]
-    # One that has not pinned a head yet has touched no base.
-    backing_off = [j for j in jobs if j.status is Status.WAITING and j.head and j.not_before > now]
-    lanes = {(j.repo, j.base_ref) for j in [*busy, *backing_off] if j.kind is Kind.MERGE}
-    start = []
-    for job in sorted((j for j in waiting if j.kind is Kind.MERGE), key=lambda j: _order(j)):
-        if (job.repo, job.base_ref) not in lanes:
-            lanes.add((job.repo, job.base_ref))
-            start.append(job)
+    live = [j for j in jobs if j.key in running or j.status in (Status.RUNNING, Status.WAITING)]
+    due = [j for j in live if j.key not in running and (j.status is Status.RUNNING or j.not_before <= now)]
+    heard = sorted((j for j in due if _hears(j)), key=lambda j: (j.kind is not Kind.MERGE, _asked(j), j.number))
+    hearing = [j for j in live if j.key in running and _hears(j)]
+    at_once = heard[: max(0, HEARD_AT_ONCE - len(hearing))]
+    turns = [j for j in due if not _hears(j)]
+    busy = [j for j in live if j.key in running and not _hears(j)]
+    agents = sorted((j for j in turns if j.kind is not Kind.MERGE), key=lambda j: (j.kind is Kind.IMPLEMENT, j.number))
     free = max_agents - sum(j.kind is not Kind.MERGE for j in busy)
-    agents = sorted(
-        (j for j in waiting if j.kind is not Kind.MERGE), key=lambda j: (j.kind is Kind.IMPLEMENT, j.number)
-    )
-    return start + agents[: max(0, free)]
+    # One that backs off keeps its base: it may be half tested.
+    held = [*busy, *(j for j in live if not _hears(j) and j.status is Status.WAITING and j.not_before > now)]
+    return [*at_once, *_merges(turns, held, [*heard, *hearing]), *agents[: max(0, free)]]
 
 
-def _order(job: Job) -> tuple[bool, float, int]:
+def _merges(turns: list[Job], held: list[Job], heard: list[Job]) -> list[Job]:
+    """The next one of each base that nobody holds, unless an older command for it is just being heard."""
+    lanes = {(j.repo, j.base_ref) for j in held if j.kind is Kind.MERGE}
+    start = []
+    for job in sorted((j for j in turns if j.kind is Kind.MERGE), key=_order):
+        lane = (job.repo, job.base_ref)
+        older = (j for j in heard if j.kind is Kind.MERGE and (j.repo, j.base_ref) == lane and _asked(j) < _asked(job))
+        if lane not in lanes and not any(older):
+            start.append(job)
+        lanes.add(lane)
+    return start
+
+
+def _hears(job: Job) -> bool:
+    return job.phase in ("", HEARING[job.kind])
+
+
+def _order(job: Job) -> tuple[bool, tuple[float, int]]:
     # An attempt that was under way before a restart goes first: its base may be half tested.
-    return (job.status is not Status.RUNNING, float(job.facts.get("asked_at", 0.0)), int(job.trigger or 0))
+    return job.status is not Status.RUNNING, _asked(job)
+
+
+def _asked(job: Job) -> tuple[float, int]:
+    """When the command came; comments of one second by their ids."""
+    return (float(job.facts.get("asked_at", 0.0)), int(job.trigger or 0)) if job.kind is Kind.MERGE else (0.0, 0)

@@ -16,11 +16,10 @@ from dataclasses import dataclass, replace
 from orchestrator import refusals, texts
 from orchestrator.decide.commands import Command, Verb, parse
 from orchestrator.decide.verdict import broken
-from orchestrator.model import Actor, Comment, Issue, Job, Kind, PullRequest, Status, World
+from orchestrator.model import TOO_OLD, Actor, Comment, Issue, Job, Kind, PullRequest, Status, World
 from orchestrator.state import RepoMemory
 
 HANDLED_KEPT = 86400.0  # seconds that a handled comment id is remembered behind the cursor
-TOO_OLD = 86400.0  # seconds after which a command that nobody read in time is answered and not obeyed
 
 
 @dataclass(frozen=True)
@@ -71,23 +70,28 @@ def decide(
         *_implement(world, jobs),
         *_withdrawn(world, jobs),
         *_review(world, jobs, memory, rules),
+        *_unreviewed(world, jobs),
         *_moved(world, jobs, rules),
     ]
     handled = dict(memory.handled)
     known = dict(jobs)
+    ended = {d.key for d in decisions if isinstance(d, Cancel)}
     cursor = memory.cursor
     for comment in world.comments:
         if str(comment.id) in handled:
             continue
         command = _command(comment, memory, rules, own_id)
         if command is not None:
-            if _not_accepted_yet(comment, world, known):
-                # A stranger's command, or a mistaken one, must not swallow this: it is offered again, however late.
+            attempt = Job(world.repo.name, Kind.MERGE, comment.number, "").key
+            if attempt in ended or _not_accepted_yet(comment, known.get(attempt)):
+                # An attempt that ends, or a stranger's, must not swallow this: it is offered again, however late.
                 cursor = min(cursor, comment.updated_at)
                 continue
             decision = _answer(comment, command, world, known, memory, rules)
             if isinstance(decision, Begin):
                 known[decision.job.key] = decision.job
+            if isinstance(decision, Cancel):
+                ended.add(decision.key)
             if decision is not None:
                 decisions.append(decision)
             handled[str(comment.id)] = comment.created_at
@@ -95,9 +99,8 @@ def decide(
     return decisions, replace(memory, handled=kept, cursor=cursor)
 
 
-def _not_accepted_yet(comment: Comment, world: World, jobs: Mapping[str, Job]) -> bool:
+def _not_accepted_yet(comment: Comment, live: Job | None) -> bool:
     """Somebody else's command on the same PR is still being looked at."""
-    live = jobs.get(Job(world.repo.name, Kind.MERGE, comment.number, "").key)
     return (
         live is not None
         and live.status in (Status.RUNNING, Status.WAITING)
@@ -171,6 +174,15 @@ def _review(world: World, jobs: Mapping[str, Job], memory: RepoMemory, rules: Ru
         elif _review_due(pull, old, world, memory, rules):
             effects = {k: v for k, v in old.effects.items() if k == "sticky"} if old else {}
             yield Begin(replace(new, cost_usd=old.cost_usd if old else 0.0, effects=effects))
+
+
+def _unreviewed(world: World, jobs: Mapping[str, Job]) -> Iterator[Cancel]:
+    """A review ends when its PR is closed or made a draft."""
+    open_ = {p.number for p in world.pulls if not p.draft}
+    for job in jobs.values():
+        live = job.kind is Kind.REVIEW and job.status in (Status.RUNNING, Status.WAITING)
+        if live and job.repo == world.repo.name and job.number not in open_:
+            yield Cancel(job.key, texts.NOT_REVIEWED)
 
 
 def _review_due(pull: PullRequest, old: Job | None, world: World, memory: RepoMemory, rules: Rules) -> bool:

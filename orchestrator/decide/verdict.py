@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from orchestrator import refusals, texts
 from orchestrator.decide.checks import CiVerdict, Reading
-from orchestrator.model import Approval, MergeState, Permission, PullRequest
+from orchestrator.model import TOO_OLD, Approval, MergeState, Permission, PullRequest
 
 REPEATS = 3  # of the test, because the base moved
 SHA_DIGITS = 12  # hex digits that name a commit beyond doubt where a SHA is demanded
@@ -31,6 +31,7 @@ class Asked:
     by: str
     head: str
     base_ref: str
+    at: float = 0.0  # when
     sha: str = ""  # as named in the command
     demands: str = ""  # why the SHA must be named; "" where the command alone is enough
 
@@ -152,7 +153,11 @@ def _merged(s: Snapshot) -> Verdict | None:
 def _asked(s: Snapshot) -> Verdict | None:
     if s.cancelled_by:
         return Refuse(refusals.cancelled_by(s.cancelled_by))
-    return None if s.permission.may_write else Refuse(refusals.needs_write(s.asked.by))
+    if not s.permission.may_write:
+        return Refuse(refusals.needs_write(s.asked.by))
+    # The daemon was off for long while this was under way.
+    late = s.now - s.asked.at > TOO_OLD + s.policy.ci_timeout
+    return Refuse(refusals.too_old(TOO_OLD / 3600)) if late else None
 
 
 def _pinned(s: Snapshot) -> Verdict | None:

@@ -240,9 +240,9 @@ class Mirror:
         """Whether the commit has a file or a folder with something in it at `path`."""
         return bool(self.call("ls-tree", "--full-tree", "-z", _rev(sha), "--", path.rstrip("/")).out)
 
-    def log(self, base: str, head: str) -> list[str]:
-        """The first lines of the commits that `head` has and `base` has not, oldest first."""
-        return self.call("log", "-z", "--reverse", "--format=%s", f"{_rev(base)}..{_rev(head)}", "--").names
+    def log(self, base: str, head: str, *only: str) -> list[str]:
+        """The first lines of the commits that `head` has and `base` has not, oldest first; `only`: filters of git's."""
+        return self.call("log", "-z", "--reverse", "--format=%s", *only, f"{_rev(base)}..{_rev(head)}", "--").names
 
     def call(
         self,

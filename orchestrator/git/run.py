@@ -134,12 +134,18 @@ def git(
 
 
 def version() -> str:
-    """The installed git's version. Raises Missing when there is none or it is too old."""
-    text = git("--version").text.removeprefix("git version ")
-    numbers = tuple(int(part) for part in text.split()[0].split(".")[:2] if part.isdigit())
-    if numbers < OLDEST:
-        raise Missing(f"git {text} is too old: {OLDEST[0]}.{OLDEST[1]} or newer is needed.")
-    return text
+    """The installed git's version. Raises Missing when there is none that answers, or it is too old."""
+    wanted = f"Install git {OLDEST[0]}.{OLDEST[1]} or newer."
+    try:
+        said = git("--version", timeout=10).text
+    except (GitError, OSError) as error:
+        raise Missing(f"git does not answer when asked for its version: {error}. {wanted}") from error
+    found = re.match(r"git version ((\d+)\.(\d+).*)", said)
+    if found is None:
+        raise Missing(f"What is called git is none: it says {said[:200]!r}. {wanted}")
+    if (int(found[2]), int(found[3])) < OLDEST:
+        raise Missing(f"git {found[1]} is too old. {wanted}")
+    return found[1]
 
 
 def end_all() -> int:

@@ -119,10 +119,6 @@ class Worktree:
         """The commit that is checked out. Raises GitError when there is none."""
         return self._known.call("rev-parse", "--verify", "HEAD^{commit}", at=self._known.without_files).text
 
-    def dirty(self) -> bool:
-        """Whether a file differs from HEAD or is new, ignored ones apart."""
-        return bool(self._known.call("status", "--porcelain", "-z", "--ignore-submodules=all").out)
-
     def modified(self) -> list[str]:
         """The tracked files that differ from HEAD."""
         return self._known.call("diff", "--name-only", "-z", *_PLAIN_DIFF, "HEAD", "--").names

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from orchestrator.errors import Missing
-from orchestrator.github import shape
-from orchestrator.github.transport import ApiError, TokenRefused, Transport
+from orchestrator.errors import Missing, Retry
+from orchestrator.github import ci, shape
+from orchestrator.github.transport import Answer, ApiError, Moved, NoJson, TokenRefused, Transport
 from orchestrator.model import (
     Actor,
     BranchRules,
@@ -36,6 +36,14 @@ MERGE_STATE = """query MergeState($o: String!, $r: String!, $n: Int!) {
   repository(owner: $o, name: $r) { pullRequest(number: $n) {
     id mergeStateStatus reviewDecision isMergeQueueEnabled isInMergeQueue } } }"""
 
+# For servers from before merge queues.
+QUEUELESS_STATE = """query QueuelessState($o: String!, $r: String!, $n: Int!) {
+  repository(owner: $o, name: $r) { pullRequest(number: $n) {
+    id mergeStateStatus reviewDecision } } }"""
+
+ENQUEUE = """mutation Enqueue($id: ID!, $sha: GitObjectID!) {
+  enqueuePullRequest(input: {pullRequestId: $id, expectedHeadOid: $sha}) { mergeQueueEntry { state } } }"""
+
 DEQUEUE = """mutation Dequeue($id: ID!) {
   dequeuePullRequest(input: {id: $id}) { mergeQueueEntry { state } } }"""
 
@@ -51,22 +59,45 @@ class MergeFacts:
     queued: bool  # it is in the branch's merge queue
 
 
-@dataclass(frozen=True)
-class Merged:
-    """GitHub's word that a PR is in."""
+class NotTaken(Missing):
+    """GitHub does not take the token; `what` it said."""
 
-    sha: str
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}. Renew it with `gh auth login`, or put a valid one into GITHUB_TOKEN.")
+        self.what = what
+
+
+class NotGithub(Missing):
+    """Something else answers at the address; `what` says so."""
+
+    def __init__(self, url: str) -> None:
+        self.what = f"{url} does not answer as GitHub does"
+        super().__init__(f"{self.what}. Check GITHUB_API_URL.")
+
+
+def sign_in(transport: Transport) -> tuple[Actor, Answer]:
+    """Whose token this is, and the answer that says so. NotTaken, NotGithub, or Retry where nobody answers."""
+    try:
+        answer = transport.get("/user")
+        found = shape.actor(answer.data)
+    except TokenRefused as error:
+        raise NotTaken(str(error)) from error
+    except ApiError as error:
+        raise (NotTaken(str(error)) if error.status == 403 else NotGithub(transport.url)) from error
+    except (Moved, KeyError, TypeError, ValueError) as error:
+        raise NotGithub(transport.url) from error
+    except Retry as error:
+        if isinstance(error.__cause__, NoJson):
+            raise NotGithub(transport.url) from error
+        raise
+    if found is None:
+        raise NotGithub(transport.url)
+    return found, answer
 
 
 def me(transport: Transport) -> Actor:
-    """Whose token this is. Missing when GitHub refuses it."""
-    try:
-        found = shape.actor(transport.get("/user").data)
-    except (ApiError, TokenRefused) as error:
-        raise Missing(f"{error}. Renew it with `gh auth login`, or put a valid one into GITHUB_TOKEN.") from error
-    if found is None:
-        raise Missing("GitHub does not say whose token this is. Check GITHUB_API_URL.")
-    return found
+    """Whose token this is; raises as `sign_in`."""
+    return sign_in(transport)[0]
 
 
 class Api:
@@ -202,27 +233,8 @@ class Api:
         return int(answer.data["id"])
 
     def check_runs(self, sha: str) -> list[CheckRun]:
-        """Check runs and commit statuses of exactly `sha`, every page. Fewer than GitHub counts is an error."""
-        runs = [
-            CheckRun(
-                name=str(run["name"]),
-                # A re-run stays in its suite; the same name in another suite is another workflow's job.
-                source=f"{(run.get('app') or {}).get('slug', '')}/{(run.get('check_suite') or {}).get('id', 0)}",
-                conclusion=run["conclusion"] if run["status"] == "completed" else None,
-                id=int(run["id"]),
-            )
-            for run in self.transport.pages(f"{self._at}/commits/{sha}/check-runs", filter="latest")
-        ]
-        statuses: dict[str, CheckRun] = {}
-        for status in self.transport.pages(f"{self._at}/commits/{sha}/status"):
-            state = str(status["state"])
-            statuses[str(status["context"])] = CheckRun(
-                name=str(status["context"]),
-                source="status",
-                conclusion=None if state == "pending" else state,
-                id=int(status["id"]),
-            )
-        return [*runs, *statuses.values()]
+        """What CI shows of exactly `sha`, every page. Fewer than GitHub counts is an error."""
+        return ci.observed(self.transport, self._at, sha)
 
     def rules(self, branch: str) -> BranchRules:
         """What the branch's protection and every rule set that covers it demand."""
@@ -233,12 +245,21 @@ class Api:
         required = protection.get("required_status_checks") or {}
         checks.update(required.get("contexts") or ())
         checks.update(check["context"] for check in required.get("checks") or ())
-        for rule in self.transport.pages(f"{self._at}/rules/branches/{at}"):
+        for rule in self._rule_sets(at):
             if rule["type"] == "required_status_checks":
                 wanted = rule["parameters"]
                 strict = strict or bool(wanted.get("strict_required_status_checks_policy"))
                 checks.update(c["context"] for c in wanted["required_status_checks"])
         return BranchRules(tuple(sorted(checks)), strict)
+
+    def _rule_sets(self, quoted_branch: str) -> list[Any]:
+        try:
+            return list(self.transport.pages(f"{self._at}/rules/branches/{quoted_branch}"))
+        except ApiError as error:
+            # A private repository whose plan has no rule sets is told to buy them.
+            if error.status == 403 and error.says("upgrade to github"):
+                return []
+            raise
 
     def is_protected(self, branch: str) -> bool:
         return bool(self.transport.get(f"{self._at}/branches/{quote(branch, safe='')}").data.get("protected"))
@@ -256,29 +277,38 @@ class Api:
         path = f"{self._at}/activity"
         return frozenset(str(a["after"]) for a in self.transport.pages(path, time_period="day"))
 
-    def head_before(self, branch: str, time: float) -> str | None:
-        """What `branch` showed just before `time` (GitHub's clock): its last push in an earlier second."""
-        for push in self.transport.pages(f"{self._at}/activity", ref=f"refs/heads/{branch}"):
-            if shape.seconds(push["timestamp"]) < time:
-                return str(push["after"])
-        return None
+    def pushes(self, branch: str) -> list[tuple[float, str]]:
+        """When `branch` was pushed to (GitHub's clock) and what it showed then, newest first."""
+        record = self.transport.pages(f"{self._at}/activity", ref=f"refs/heads/{branch}")
+        return [(shape.seconds(push["timestamp"]), str(push["after"])) for push in record]
+
+    def retargeted_since(self, number: int, time: float) -> bool:
+        """Whether the PR was given another base in the second `time` or later."""
+        events = self.transport.pages(f"{self._at}/issues/{number}/events")
+        return any(e["event"] == "base_ref_changed" and shape.seconds(e["created_at"]) >= time for e in events)
 
     def merge_state(self, number: int) -> MergeFacts:
         """What GitHub says of the PR as a whole; a word that we do not know is UNKNOWN."""
         owner, name = self.called.split("/")
-        data = self.transport.graphql("MergeState", MERGE_STATE, {"o": owner, "r": name, "n": number})
+        variables = {"o": owner, "r": name, "n": number}
+        try:
+            data = self.transport.graphql("MergeState", MERGE_STATE, variables)
+        except Retry as trouble:
+            if "doesn't exist on type" not in str(trouble):
+                raise
+            data = self.transport.graphql("QueuelessState", QUEUELESS_STATE, variables)
         pull = data["repository"]["pullRequest"]
         word = pull["mergeStateStatus"]
         return MergeFacts(
             id=str(pull["id"]),
             state=MergeState(word) if word in MergeState.__members__ else MergeState.UNKNOWN,
             decision=str(pull["reviewDecision"] or ""),
-            has_queue=bool(pull["isMergeQueueEnabled"]),
-            queued=bool(pull["isInMergeQueue"]),
+            has_queue=bool(pull.get("isMergeQueueEnabled")),
+            queued=bool(pull.get("isInMergeQueue")),
         )
 
-    def merge(self, number: int, sha: str, method: str) -> Merged:
-        """Merge exactly `sha`; the title and message are the repository's own setting.
+    def merge(self, number: int, sha: str, method: str) -> str:
+        """Merge exactly `sha`, with the title and message of the repository's own setting; the base's new tip.
 
         Retry when GitHub limits us: what was read before the call would be old after the wait.
         """
@@ -286,21 +316,24 @@ class Api:
         answer = self.transport.write("PUT", f"{self._at}/pulls/{number}/merge", body, patient=False)
         if not (answer.data or {}).get("merged"):
             raise ApiError(answer.status, "GitHub did not merge: " + str((answer.data or {}).get("message", "")))
-        return Merged(str(answer.data["sha"]))
+        return str(answer.data["sha"])
 
     def enqueue(self, number: int, sha: str, method: str) -> str:
         """Put exactly `sha` into the branch's merge queue; the id of the request, "" when it is in already.
 
-        A request that exists is adopted. ApiError 404 where GitHub has no such endpoint.
+        A request that exists is adopted; a server without asynchronous merges is asked by GraphQL.
         """
         body = {"sha": sha, "merge_method": method, "merge_action": "merge_queue"}
         try:
             answer = self.transport.write("PUT", f"{self._at}/pulls/{number}/merge-async", body, patient=False)
         except ApiError as error:
             known = error.errors.get("uuid") if error.status == 409 and isinstance(error.errors, dict) else None
-            if known is None:
+            if known is None and error.status != 404:
                 raise
-            return str(known)
+            if known is None:
+                wanted = {"id": self.merge_state(number).id, "sha": sha}
+                self.transport.mutate("Enqueue", ENQUEUE, wanted, patient=False)
+            return str(known or "")
         return str(answer.data["details"].get("uuid") or "")
 
     def enqueued(self, number: int, request: str) -> tuple[str, str]:

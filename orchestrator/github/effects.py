@@ -1,4 +1,4 @@
-"""The only way to change GitHub: announced, looked for, done once, recorded.
+"""The only way for a job to change GitHub: announced, looked for, done once, recorded.
 
 Guaranteed: every effect has a natural key in its job; the key is on the disk before the call and its
 outcome after it. An effect with an outcome is never done again. One that was announced, or that a lost

@@ -20,7 +20,7 @@ from orchestrator.github import shape
 from orchestrator.github.api import Api
 from orchestrator.github.transport import ApiError, Moved, items_of
 from orchestrator.log import get
-from orchestrator.model import Repo, World
+from orchestrator.model import TOO_OLD, Repo, World
 from orchestrator.state import RepoMemory
 
 OVERLAP = 120.0  # seconds that are read again
@@ -84,7 +84,7 @@ class Feed:
         self._now, self._fresh_until = now, self._fresh_until or now + FULL_READ
         pulls, seen_at = self._list("pulls", "pulls", {**newest_first, "state": "open"})
         if memory is None or memory.id != repo.id:
-            memory = self._first_memory(repo.id, pulls, now)
+            memory = self._first_memory(repo.id, pulls, now - (TOO_OLD if adopt else COMMENTS_HISTORY), now)
         edge = memory.cursor - OVERLAP
         listed, _ = self._list("comments", "issues/comments", newest_first, _older_than(edge))
         # A page holds more than is asked for; what is older was offered before and may be forgotten by now.
@@ -109,8 +109,8 @@ class Feed:
         newest = max((c.updated_at for c in world.comments), default=0.0)
         return world, replace(memory, cursor=max(memory.cursor, newest))
 
-    def _first_memory(self, repo_id: int, pulls: list[Json], now: float) -> RepoMemory:
-        fresh = self.api.pushed_within_a_day() if pulls else frozenset()
+    def _first_memory(self, repo_id: int, pulls: list[Json], start: float, now: float) -> RepoMemory:
+        fresh = self._pushed_within_a_day() if pulls else frozenset()
         history = {}
         for data in pulls:
             pull = shape.pull(data)
@@ -118,8 +118,15 @@ class Feed:
             pushed = pull.head_sha in fresh or (forked and (pull.head_pushed_at or 0.0) > now - PULLS_HISTORY)
             if not pushed and pull.created_at < now - PULLS_HISTORY:
                 history[str(pull.number)] = pull.head_sha
-        start = now - COMMENTS_HISTORY
         return RepoMemory(id=repo_id, name=self.api.name, since=start, cursor=start, history=history)
+
+    def _pushed_within_a_day(self) -> frozenset[str]:
+        try:
+            return self.api.pushed_within_a_day()
+        except ApiError as error:
+            # Not every server and token shows its activity: then only the PRs' own times tell.
+            get().warning("activity_unreadable", repo=self.api.name, detail=str(error))
+            return frozenset()
 
     def _withdrawn(self, busy: frozenset[int], marked: set[int]) -> frozenset[int]:
         # The list may lag behind our own label, so each absence is confirmed by the issue itself.

@@ -37,6 +37,7 @@ from orchestrator.log import get
 READ_TRIES = 3
 REFUSALS = 2  # answers 401 in a row that mean it
 TIMEOUT = 15  # seconds for the connection and between two bytes
+IMPATIENCE = 5.0  # seconds that a write which must not wait may stand behind others
 SECONDARY_PAUSE = 60.0  # GitHub's minimum where it names no time
 
 
@@ -69,6 +70,14 @@ class TokenRefused(Retry):
 
 class _Passing(Exception):
     """A read that failed for reasons that pass."""
+
+
+class _Limited(Exception):
+    """Refused before anything was done; `Transport` waits in front of its gate."""
+
+
+class NoJson(_Passing):
+    """An answer that is not whole JSON; the cause of a Retry then, and perhaps it is not GitHub who answers."""
 
 
 class _Unauthorized(_Passing):
@@ -109,11 +118,11 @@ class Transport:
 
     def __init__(self, url: str, token: str, clock: Clock, stop: Stop, write_gap: float | None = None) -> None:
         """`write_gap`: seconds between two writes; None: what GitHub asks for, nothing for a server of one's own."""
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._token = token
         self._clock = clock
         self._stop = stop
-        host = urllib.parse.urlsplit(self._url).hostname or ""
+        host = urllib.parse.urlsplit(self.url).hostname or ""
         public = host == "api.github.com" or host.endswith(".ghe.com")
         self._gap = (1.0 if public else 0.0) if write_gap is None else write_gap
         self._local = threading.local()
@@ -162,18 +171,26 @@ class Transport:
     def write(self, method: str, path: str, body: Mapping[str, Any] | None = None, patient: bool = True) -> Answer:
         """Change something, once. ApiError, Retry: nothing happened; Unknown: it may have happened.
 
-        `patient` False: a limit is a Retry at once, for a write whose reasons would be stale after the wait.
+        `patient` False: Retry instead of a wait, for a write whose reasons would be stale after it.
         """
-        with self._writing:
-            self._sleep(self._last_write + self._gap - self._clock.now())
-            try:
-                return self._once(method, path, {}, {}, body, patient)
-            except _Unauthorized as trouble:
-                raise TokenRefused(str(trouble)) from trouble
-            except _Passing as trouble:
-                raise Unknown(f"{method} {path}: {trouble}") from trouble
-            finally:
-                self._last_write = self._clock.now()
+        asked = self._clock.now()
+        while True:
+            # Before the lock, which must not be held through a limit: others would wait behind it, unasked.
+            self._gate(patient)
+            with self._writing:
+                self._sleep(self._last_write + self._gap - self._clock.now())
+                if not patient and self._clock.now() - asked > IMPATIENCE:
+                    raise Retry("Other changes took their time.", 0.0)
+                try:
+                    return self._ask(method, path, {}, {}, body)
+                except _Limited:
+                    continue
+                except _Unauthorized as trouble:
+                    raise TokenRefused(str(trouble)) from trouble
+                except _Passing as trouble:
+                    raise Unknown(f"{method} {path}: {trouble}") from trouble
+                finally:
+                    self._last_write = self._clock.now()
 
     def graphql(self, name: str, query: str, variables: Mapping[str, Any]) -> Any:
         """Ask a read-only GraphQL query; its `data`. Retry when GitHub reports errors or cannot be reached."""
@@ -186,10 +203,10 @@ class Transport:
             raise Retry(f"GraphQL {name}: {answer.data['errors'][0].get('message', 'unknown error')}")
         return answer.data["data"]
 
-    def mutate(self, name: str, query: str, variables: Mapping[str, Any]) -> None:
-        """A GraphQL mutation, once; raises as `write`."""
+    def mutate(self, name: str, query: str, variables: Mapping[str, Any], patient: bool = True) -> None:
+        """A GraphQL mutation, once; waits and raises as `write`."""
         body = {"query": query, "operationName": name, "variables": dict(variables)}
-        errors = self.write("POST", self._client().requester.graphql_url, body).data.get("errors")
+        errors = self.write("POST", self._client().requester.graphql_url, body, patient).data.get("errors")
         if errors:
             raise ApiError(200, str(errors[0].get("message", "")), errors)
 
@@ -204,7 +221,7 @@ class Transport:
         client: Github | None = getattr(self._local, "client", None)
         if client is None:
             client = Github(
-                base_url=self._url,
+                base_url=self.url,
                 auth=Auth.Token(self._token),
                 retry=None,
                 timeout=TIMEOUT,
@@ -230,25 +247,39 @@ class Transport:
         parameters: Mapping[str, str | int],
         headers: Mapping[str, str],
         body: Mapping[str, Any] | None,
-        patient: bool = True,
     ) -> Answer:
+        """Ask until GitHub does not limit us."""
         while True:
-            self._gate(patient)
+            self._gate()
             try:
-                status, seen, text = self._client().requester.requestJson(
-                    method, path, parameters=dict(parameters), headers=dict(headers), input=body
-                )
-            except (requests.RequestException, github.GithubException, AssertionError, ValueError, OSError) as error:
-                raise _Passing(_what_happened(error)) from error
-            self._note(seen)
-            pause = _limited(status, seen, text)
-            if pause is None:
-                self._pauses = 0
-                self._note_token(status)
-                return _judge(status, seen, text)
-            self._pause(pause)
+                return self._ask(method, path, parameters, headers, body)
+            except _Limited:
+                continue
 
-    def _gate(self, patient: bool) -> None:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str | int],
+        headers: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+    ) -> Answer:
+        try:
+            status, seen, text = self._client().requester.requestJson(
+                method, path, parameters=dict(parameters), headers=dict(headers), input=body
+            )
+        except (requests.RequestException, github.GithubException, AssertionError, ValueError, OSError) as error:
+            raise _Passing(_what_happened(error)) from error
+        self._note(seen)
+        pause = _limited(status, seen, text)
+        if pause is not None:
+            self._pause(pause)
+            raise _Limited
+        self._pauses = 0
+        self._note_token(status)
+        return _judge(status, seen, text)
+
+    def _gate(self, patient: bool = True) -> None:
         while (left := self._paused_until - self._clock.now()) > 0:
             if not patient:
                 raise Retry(f"GitHub limits requests for another {left:.0f} s", left)
@@ -354,7 +385,7 @@ def _judge(status: int, headers: Mapping[str, str], text: str) -> Answer:
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise _Passing(f"the answer ({status}) is not whole JSON") from error
+        raise NoJson(f"the answer ({status}) is not whole JSON") from error
     if status < 400:
         return Answer(status, headers, data)
     if status == 401:

@@ -93,6 +93,10 @@ class Desk:
         self._put(job)
         return job
 
+    def turn(self, phase: str) -> None:
+        """Heard and acknowledged: the rest begins with `phase` when it is this job's turn (`decide.schedule`)."""
+        self.keep(status=Status.WAITING, phase=phase, not_before=0.0, reason=texts.TURN)
+
     def note(self, **facts: Any) -> None:
         """Leave facts for a later phase, durably."""
         self.keep(facts={**self.job.facts, **facts})

@@ -26,7 +26,7 @@ SETTLE = 10.0  # seconds until another daemon's claim shows
 CUT, WAITED = "cut", "waited"  # how the last run left the worktree
 
 
-def claim(desk: Desk) -> str | None:
+def claim(desk: Desk) -> None:
     """Ours now, if it is still wanted and the one who asked may ask."""
     job = desk.job
     issue = desk.api.issue(job.number)
@@ -36,7 +36,7 @@ def claim(desk: Desk) -> str | None:
     new_wish = desk.settings.ready_label.lower() in issue.labels and asked != job.facts.get("answered")
     if not issue.open or not (told or new_wish):
         _lie_down(desk, issue.updated_at)
-        return None
+        return
     desk.keep(trigger=asked, title=issue.title, started_at=desk.clock.now())
     actor = event.actor if event else None
     if actor is None or not actor.is_user or not desk.api.permission(actor).may_write:
@@ -44,18 +44,18 @@ def claim(desk: Desk) -> str | None:
         text = texts.not_allowed_to_label(actor.login if actor else None, desk.settings.ready_label)
         desk.effects.say(f"refused-{asked}", job.number, text)
         desk.keep(status=Status.PARKED, reason=text, attempt=job.attempt - 1)
-        return None
+        return
     desk.keep(asked_by=actor.login, branch=f"feature/issue-{job.number}")
     desk.note(label_seen=issue.updated_at)
     if not _first(desk, asked):
-        return None
+        return
     desk.effects.nod(f"eyes-{asked}", lambda: desk.api.react(job.number, "eyes"))
     # Added before the other is removed, so that a crash in between leaves a visible state.
     desk.effects.again(f"busy-{asked}", lambda: desk.api.add_label(job.number, IN_PROGRESS))
     desk.effects.again(f"unready-{asked}", lambda: desk.api.remove_label(job.number, desk.settings.ready_label))
     if NEEDS_HUMAN in issue.labels:
         desk.effects.again(f"unstuck-{asked}", lambda: desk.api.remove_label(job.number, NEEDS_HUMAN))
-    return "prepare"
+    desk.turn("prepare")
 
 
 def _first(desk: Desk, event: str) -> bool:
@@ -209,10 +209,7 @@ def push(desk: Desk) -> str:
     desk.progress()
     expected = str(job.facts["remote"]) or None
     if desk.mirror.push(job.head, job.branch, expected) is Pushed.REJECTED:
-        raise Refused(
-            f"Somebody else pushed to `{job.branch}` meanwhile; their commits were left alone and ours "
-            f"({texts.short(job.head)}) were not pushed. Delete or merge that branch first."
-        )
+        raise Refused(texts.pushed_meanwhile(job))
     desk.note(pushed=job.head)
     return "open"
 

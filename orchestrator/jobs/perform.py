@@ -15,9 +15,9 @@ from orchestrator import texts
 from orchestrator.errors import Missing, Refused, Retry, Stopped
 from orchestrator.git.run import GitError
 from orchestrator.github.transport import ApiError, Moved, Unknown
-from orchestrator.jobs import implement, merge, review
+from orchestrator.jobs import implement, merge, review, tidy
 from orchestrator.jobs.desk import Desk
-from orchestrator.log import get
+from orchestrator.log import get, of_job
 from orchestrator.model import Job, Kind, Status
 
 STORIES: dict[Kind, types.ModuleType] = {Kind.IMPLEMENT: implement, Kind.REVIEW: review, Kind.MERGE: merge}
@@ -33,13 +33,13 @@ def perform(desk: Desk) -> None:
         _perform(desk)
     except Exception:  # noqa: BLE001 - logged whole
         # Not even the record could be written (disk full): wait, so that the next start is no hot loop.
-        get().exception("job_lost")
+        get(**of_job(desk.key)).exception("job_lost")
         desk.clock.wait(BACK_OFF_MOST, desk.stop)
 
 
 def _perform(desk: Desk) -> None:
     log = get()
-    with bound_contextvars(repo=desk.place.repo.name, item=desk.key.split("#", 1)[1]):
+    with bound_contextvars(**of_job(desk.key)):
         try:
             log.info("job_started", phase=desk.job.phase or "start")
             _tell(desk)
@@ -66,7 +66,7 @@ def _tell(desk: Desk) -> None:
         if following:
             _phases(desk, story, following)
     except Refused as refused:
-        story.fail(desk, refused)
+        _fail(desk, story, refused)
     except (Retry, Unknown, Moved) as trouble:
         _later(desk, _retry(trouble))
     except (ApiError, GitError, Missing) as error:
@@ -74,13 +74,19 @@ def _tell(desk: Desk) -> None:
             # What a list or an answer has just shown may be missing for a moment (octokit.js#900).
             _later(desk, Retry(str(error)))
         else:
-            story.fail(desk, Refused(str(error)))
+            _fail(desk, story, Refused(str(error)))
+
+
+def _fail(desk: Desk, story: types.ModuleType, refused: Refused) -> None:
+    following = story.fail(desk, refused)
+    if following:
+        _phases(desk, story, following)
 
 
 def _phases(desk: Desk, story: types.ModuleType, phase: str = "") -> None:
     following = phase or desk.job.phase or next(iter(story.PHASES))
     while following:
-        desk.keep(status=Status.RUNNING, phase=following)
+        desk.keep(status=Status.RUNNING, phase=following, reason="")
         get().debug("phase", phase=following)
         following = story.PHASES[following](desk) or ""
         desk.keep(failures=0)
@@ -96,7 +102,7 @@ def _later(desk: Desk, trouble: Retry) -> None:
         job = desk.job
         failures = job.failures if trouble.after is not None else job.failures + 1
         if failures > FAILURES and not _outcome_open(job):
-            STORIES[job.kind].fail(desk, Refused(texts.gave_up(str(trouble))))
+            _fail(desk, STORIES[job.kind], Refused(texts.gave_up(str(trouble))))
             return
         after = trouble.after if trouble.after is not None else min(BACK_OFF * 2 ** (failures - 1), BACK_OFF_MOST)
         _wait(desk, trouble, failures, after)
@@ -117,4 +123,4 @@ def _wait(desk: Desk, trouble: Retry, failures: int, after: float) -> None:
 
 def _outcome_open(job: Job) -> bool:
     """A merge was asked of GitHub and nobody has read yet what became of it: that is never given up."""
-    return job.kind is Kind.MERGE and merge.ANNOUNCED in job.effects and not job.merge_sha
+    return job.kind is Kind.MERGE and tidy.ANNOUNCED in job.effects and not job.merge_sha

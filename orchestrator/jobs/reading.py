@@ -12,7 +12,7 @@ from orchestrator.decide.commands import Verb, parse
 from orchestrator.decide.verdict import Asked, Attempt, Policy, Reviews, Snapshot
 from orchestrator.github.api import Api, MergeFacts
 from orchestrator.jobs.desk import Desk
-from orchestrator.model import Actor, Approval, BranchRules, Checks, MergeState, Permission, PullRequest
+from orchestrator.model import Actor, Approval, BranchRules, Job, MergeState, PullRequest
 
 CHECKS_POLL = 20.0  # seconds between two readings of the checks alone
 UNKNOWN_WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds; GitHub computes the state when it is asked for
@@ -28,15 +28,15 @@ def look(desk: Desk) -> tuple[Snapshot, CiVerdict]:
     permission = api.permission(asker(desk))
     rules = api.rules(job.base_ref)
     reviews = _reviews(desk, github.decision)
-    runs = tuple(api.check_runs(job.head))
-    ci = judge(Checks(job.head, runs, rules.checks))
+    runs = api.check_runs(job.head)
+    ci = judge(runs, rules.checks)
     pull = api.pull(job.number)
     desk.refuse_second_writer(pull)
     base_tip = api.branch_sha(job.base_ref) or ""
     cancelled = cancelled_by(desk, pull)
     seen = Snapshot(
         now=desk.clock.now(),
-        asked=Asked(job.asked_by, job.head, job.base_ref, str(job.facts["sha"]), str(job.facts["demands"])),
+        asked=_asked(job),
         pull=pull,
         repo_id=desk.place.repo.id,
         permission=permission,
@@ -58,7 +58,13 @@ def look(desk: Desk) -> tuple[Snapshot, CiVerdict]:
         behind=_behind(desk, rules, base_tip),
         queued=github.has_queue,
     )
-    return seen, judge(Checks(job.head, runs))
+    return seen, judge(runs)
+
+
+def _asked(job: Job) -> Asked:
+    facts = job.facts
+    at = float(facts["asked_at"])
+    return Asked(job.asked_by, job.head, job.base_ref, at, str(facts["sha"]), str(facts["demands"]))
 
 
 def asker(desk: Desk) -> Actor:
@@ -91,7 +97,7 @@ def await_change(desk: Desk, seen: CiVerdict, until: float) -> None:
     """Wait until another look at everything is worth its requests: the checks are not as `seen`, or it is `until`."""
     while (left := until - desk.clock.now()) > 0:
         desk.wait(min(CHECKS_POLL, desk.settings.ci_settle or CHECKS_POLL, left))
-        if judge(Checks(desk.job.head, tuple(desk.api.check_runs(desk.job.head)))) != seen:
+        if judge(desk.api.check_runs(desk.job.head)) != seen:
             return
 
 
@@ -111,10 +117,9 @@ def _reviews(desk: Desk, decision: str) -> Reviews:
     for review in desk.api.reviews(desk.job.number):
         if review.author is not None and review.state in ("APPROVED", "CHANGES_REQUESTED", "DISMISSED"):
             newest[review.author.id] = (review.author, review.state, review.head)
-    allowed: dict[int, Permission] = {}
 
     def may_write(actor: Actor) -> bool:
-        return allowed.setdefault(actor.id, desk.api.permission(actor)).may_write
+        return desk.api.permission(actor).may_write
 
     approves = Approval(desk.settings.require_approval) is Approval.ALWAYS
     return Reviews(

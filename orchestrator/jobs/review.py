@@ -1,6 +1,6 @@
 """A pull request's head gets one careful review.
 
-prepare → run → post. The head is fetched as `refs/pull/N/head` (it works for forks) and must be exactly the
+hear → prepare → run → post. The head is fetched as `refs/pull/N/head` (it works for forks) and must be exactly the
 SHA that the job is for. The agent has reading tools only and answers under a schema.
 
 Guaranteed: one review for one head; an agent that fails or talks nonsense is never a clean review; a remark
@@ -25,26 +25,40 @@ REF_TRIES = 5
 REF_WAIT = 10.0  # seconds; GitHub's git server may lag behind its API
 
 
+def hear(desk: Desk) -> None:
+    """Acknowledged at once, however long it waits for a slot."""
+    if _wanted(desk):
+        desk.effects.nod(f"eyes-{desk.job.head}", lambda: desk.api.react(desk.job.number, "eyes"))
+        desk.progress()
+        desk.turn("prepare")
+
+
 def prepare(desk: Desk) -> str | None:
-    """Head and base are in the mirror; nothing to do when it is no longer the head, or has its review."""
+    """Head and base are in the mirror."""
+    if not _wanted(desk):
+        return None
+    job = desk.job
+    fetch_pinned(desk, job.number, job.head, job.base_ref)
+    base = desk.mirror.sha(f"refs/remotes/origin/{job.base_ref}")
+    if base is None:
+        raise Refused(refusals.base_gone(job.base_ref))
+    desk.keep(base=base)
+    return "run"
+
+
+def _wanted(desk: Desk) -> bool:
+    """Whether it is still the head, and has no review yet; else the job is over."""
     job = desk.job
     pull = desk.api.pull(job.number)
     if not pull.open or pull.draft or pull.head_sha != job.trigger:
         # Not an answer to this head: it is reviewed when it is there again.
         desk.keep(status=Status.DONE, trigger="", reason="the head moved, or the PR was closed or made a draft")
-        return None
-    desk.keep(head=pull.head_sha, base_ref=pull.base_ref, started_at=desk.clock.now())
+        return False
+    desk.keep(head=pull.head_sha, base_ref=pull.base_ref, started_at=job.started_at or desk.clock.now())
     if _find(desk) is not None:
         desk.keep(status=Status.DONE, reason="this head has its review already")
-        return None
-    desk.effects.nod(f"eyes-{pull.head_sha}", lambda: desk.api.react(job.number, "eyes"))
-    desk.progress()
-    fetch_pinned(desk, job.number, pull.head_sha, pull.base_ref)
-    base = desk.mirror.sha(f"refs/remotes/origin/{pull.base_ref}")
-    if base is None:
-        raise Refused(refusals.base_gone(pull.base_ref))
-    desk.keep(base=base)
-    return "run"
+        return False
+    return True
 
 
 def fetch_pinned(desk: Desk, number: int, sha: str, base_ref: str) -> None:
@@ -70,7 +84,7 @@ def run(desk: Desk) -> str:
     prompt = review_prompt(pull, job.base, diff)
     result = desk.run_agent(Role.REVIEW, tree.path, prompt, f"pr-review-{job.number}", REVIEW_SCHEMA)
     if result.data is None:
-        desk.note(failure=f"No review of {texts.short(job.head)}: {result.detail}")
+        desk.note(failure=texts.not_reviewed(job, result.detail))
         return "give_up"
     desk.note(review=result.data)
     return "post"
@@ -129,9 +143,11 @@ def fail(desk: Desk, error: Refused) -> None:
 
 
 def cancelled(desk: Desk, reason: str) -> None:
-    """A newer head makes this review pointless; the next poll begins the one for it."""
+    """Pointless now: a newer head, which the next poll begins with, or no open PR."""
+    if STICKY in desk.job.effects:
+        desk.effects.show(STICKY, desk.job.number, reason)
     desk.drop_worktree(f"pr-review-{desk.job.number}")
     desk.keep(status=Status.DONE, trigger="", reason=reason)
 
 
-PHASES: dict[str, Phase] = {"prepare": prepare, "run": run, "give_up": give_up, "post": post}
+PHASES: dict[str, Phase] = {"hear": hear, "prepare": prepare, "run": run, "give_up": give_up, "post": post}

@@ -1,4 +1,8 @@
-"""After the merge: verify, close, delete, say. Every step is harmless when it is done already."""
+"""After the merge: verify, say, close, delete. Every step is harmless when it is done already.
+
+Guaranteed: what landed is compared and said before anything else is touched, so that no trouble of the rest
+hides a difference.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +10,61 @@ from orchestrator import texts
 from orchestrator.errors import Retry
 from orchestrator.github.transport import ApiError, Moved
 from orchestrator.jobs.desk import Desk
+from orchestrator.jobs.reading import cancelled_by
 from orchestrator.log import get
 from orchestrator.model import PullRequest, Status
+
+ANNOUNCED = "merge"  # the key of the call among the job's effects
+LISTING_FAILURES = 3  # in a row, after which the tail goes on without the list
 
 
 def land_known(desk: Desk, pull: PullRequest, before: bool) -> str:
     """GitHub says it is merged: by us without an answer, by a person, or (`before`) long ago."""
     by = pull.merged_by
     # A queue merges in its own name what we put into it.
-    ours = "queue" in desk.job.facts or (by is not None and by.id == desk.place.me.id and "merge" in desk.job.effects)
+    ours = "queue" in desk.job.facts or (by is not None and by.id == desk.place.me.id and "called" in desk.job.facts)
     desk.note(merged_before=before, merged_by="" if ours or by is None else by.login)
     desk.keep(merge_sha=pull.merge_sha or "", head=desk.job.head or pull.head_sha)
     return "tidy"
 
 
-def tidy(desk: Desk, late: bool) -> None:
-    """Verify what landed, then issues, branch, worktree and the last word. `late`: a cancel came after the call."""
+def tidy(desk: Desk) -> None:
+    """Say what landed, then issues, branch, worktree, what was kept, and that a cancel after the call was too late."""
     job = desk.job
+    lines = [_told(desk), *_close_issues(desk)]
     pull = desk.api.pull(job.number)
-    lines = [_verdict(desk), *_close_issues(desk)]
     kept = _delete_branch(desk, pull)
     if kept:
         lines.append(texts.branch_kept(pull.head_ref, kept))
     desk.effects.show(f"status-{job.trigger}", job.number, "\n\n".join(lines))
-    if late:
+    if not job.facts.get("merged_by") and cancelled_by(desk, pull):
         desk.effects.say(f"late-{job.trigger}", job.number, texts.TOO_LATE)
     desk.drop_worktree(f"merge-{job.number}")
     desk.keep(status=Status.DONE, pr=job.number)
 
 
+def _told(desk: Desk) -> str:
+    """What landed: found out once, and shown before anything is tidied up."""
+    job = desk.job
+    if "landed" not in job.facts:
+        word = _verdict(desk)
+        desk.effects.show(f"status-{job.trigger}", job.number, word)
+        desk.keep(facts={**desk.job.facts, "landed": word}, failures=0)
+    return str(desk.job.facts["landed"])
+
+
 def _close_issues(desk: Desk) -> list[str]:
     """Close what GitHub links and what the PR was made for; a sentence for each that stays open."""
     kept = []
-    for number in sorted({*desk.api.linked_issues(desk.job.number), *_own_issues(desk)}):
+    linked: list[int] = []
+    try:
+        linked = desk.api.linked_issues(desk.job.number)
+    except (ApiError, Retry) as trouble:
+        if isinstance(trouble, Retry) and desk.job.failures < LISTING_FAILURES:
+            raise
+        get().warning("issues_unread", trouble=str(trouble))
+        kept.append(texts.ISSUES_UNREAD)
+    for number in sorted({*linked, *_own_issues(desk)}):
         try:
             desk.effects.again(f"close-{number}", lambda n=number: desk.api.close_issue(n))  # type: ignore[misc]
         except ApiError as error:
@@ -69,7 +95,8 @@ def _verdict(desk: Desk) -> str:
         raise Retry(f"{job.merge_sha} is not on {job.base_ref} yet")
     if tree != job.tree or below != job.base:
         untested = desk.mirror.log(job.base, below)
-        return (texts.queued_with if "queue" in job.facts else texts.untested)(job, below, untested)
+        queued = "queue" in job.facts and below != job.base
+        return (texts.queued_with if queued else texts.untested)(job, below, untested)
     return texts.merged(job, desk.settings.pre_merge_commands, str(job.facts.get("checks", "")))
 
 
@@ -78,8 +105,11 @@ def _below(desk: Desk) -> str | None:
     job = desk.job
     rebased = desk.settings.merge_method == "rebase"
     below: str | None = job.merge_sha
-    for _ in desk.mirror.log(job.base, job.head) if rebased else range(1):
-        below = below and desk.mirror.sha(f"{below}^")
+    # A rebase leaves out merges, and what the base has already: then the tested base comes sooner.
+    for _ in desk.mirror.log(job.base, job.head, "--no-merges") if rebased else range(1):
+        if below is None or below == job.base:
+            break
+        below = desk.mirror.sha(f"{below}^")
     return below
 
 
@@ -94,6 +124,11 @@ def _delete_branch(desk: Desk, pull: PullRequest) -> str:
     try:
         if pull.head_ref == desk.api.repo().default_branch:
             return texts.IS_DEFAULT
+        stacked = desk.api.based_on(pull.head_ref)
+        if stacked:
+            # GitHub closes the PRs that are based on a deleted branch (cli/cli#1168).
+            return texts.stacked(stacked)
+        # The endpoint takes no expected commit: what is pushed after this is lost, so it is read late.
         tip = desk.api.branch_sha(pull.head_ref)
         if tip is None:
             return ""
@@ -101,10 +136,6 @@ def _delete_branch(desk: Desk, pull: PullRequest) -> str:
             return texts.got_commits(tip)
         if desk.api.is_protected(pull.head_ref):
             return texts.IS_PROTECTED
-        stacked = desk.api.based_on(pull.head_ref)
-        if stacked:
-            # GitHub closes the PRs that are based on a deleted branch (cli/cli#1168).
-            return texts.stacked(stacked)
         desk.effects.once("branch", lambda: desk.api.delete_branch(pull.head_ref), lambda: None)
     except ApiError as error:
         return texts.answered(error.status)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from orchestrator.twin.world import Repository
 
 GREEN = ("success", "skipped", "neutral")
+ACTIONS = "github-actions"
 
 
 @dataclass(eq=False)
@@ -19,11 +20,17 @@ class App:
 
 @dataclass(eq=False)
 class Suite:
+    """What one app does on a commit; GitHub Actions has one for every run of a workflow."""
+
     id: int
     app: App
     sha: str
     created_at: int
     updated_at: int
+    workflow: str = "ci.yml"  # of Actions only, like `event`
+    event: str = "pull_request"
+    more_to_come: bool = False  # jobs that wait for others have no run yet
+    ended: str | None = None  # how it ended without any run
 
 
 @dataclass(eq=False)
@@ -47,11 +54,11 @@ class Status:
 
 
 def latest_runs(repo: Repository, sha: str) -> list[CheckRun]:
-    """The newest run of every name and app on a commit."""
+    """The newest run of every name and suite on a commit: a newer suite hides nothing of an older one."""
     newest: dict[tuple[str, int], CheckRun] = {}
     for run in repo.check_runs:
         if run.suite.sha == sha:
-            newest[run.name, run.suite.app.id] = run
+            newest[run.name, run.suite.id] = run
     return sorted(newest.values(), key=lambda run: run.id)
 
 

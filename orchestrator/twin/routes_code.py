@@ -185,11 +185,23 @@ def list_check_runs(call: Call) -> Reply:
 
 @routes.add("GET", f"{R}/commits/{{ref:path}}/check-suites")
 def list_suites(call: Call) -> Reply:
-    """One suite per app and commit."""
+    """One suite per app and commit; of GitHub Actions one for every run of a workflow."""
     sha = _commit(call)
     suites = [suite for suite in call.repo.suites if suite.sha == sha]
     return call.pages(
         suites,
         lambda suite: call.shape.suite(call.repo, suite),
         lambda shown: {"total_count": len(suites), "check_suites": shown},
+    )
+
+
+@routes.add("GET", f"{R}/actions/runs")
+def list_workflow_runs(call: Call) -> Reply:
+    """Newest first; of the filters only `head_sha`."""
+    wanted = call.query.get("head_sha")
+    suites = [s for s in call.repo.suites if s.app.slug == checks.ACTIONS and wanted in (None, s.sha)]
+    return call.pages(
+        suites[::-1],
+        lambda suite: call.shape.workflow_run(call.repo, suite),
+        lambda shown: {"total_count": len(suites), "workflow_runs": shown},
     )

@@ -74,11 +74,6 @@ class Person(Handle):
             else:
                 acts.rewrite(world, target.thing, body)
 
-    def retitles(self, target: IssueHandle, title: str) -> None:
-        """Change a title."""
-        with self.looking() as world:
-            acts.rename(world, target.thing, self.thing, title)
-
     def deletes(self, comment: CommentHandle) -> None:
         """Delete a comment."""
         with self.looking():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 from orchestrator.twin import checks
@@ -61,8 +62,8 @@ class CodeShapes(Shapes):
 
     def suite(self, repo: Repository, suite: Suite) -> Json:
         """A suite without runs stays queued for ever; many repositories have such."""
-        runs = [run for run in checks.latest_runs(repo, suite.sha) if run.suite is suite]
-        status, conclusion = _suite_state(runs)
+        runs = _runs_of(repo, suite)
+        status, conclusion = _suite_state(suite, runs)
         at = f"{self.at(repo)}/check-suites/{suite.id}"
         return {
             "id": suite.id,
@@ -82,6 +83,44 @@ class CodeShapes(Shapes):
             "head_commit": self._simple_commit(repo, suite.sha),
             "latest_check_runs_count": len(runs),
             "check_runs_url": f"{at}/check-runs",
+        }
+
+    def workflow_run(self, repo: Repository, suite: Suite) -> Json:
+        """A run of GitHub Actions; what it did is its check suite."""
+        status, conclusion = _suite_state(suite, _runs_of(repo, suite))
+        at = f"{self.at(repo)}/actions/runs/{suite.id}"
+        workflow = zlib.crc32(suite.workflow.encode())
+        return {
+            "id": suite.id,
+            "name": suite.workflow,
+            "node_id": node_id("WFR", suite.id),
+            "check_suite_id": suite.id,
+            "check_suite_node_id": node_id("CS", suite.id),
+            "head_branch": None,
+            "head_sha": suite.sha,
+            "path": f".github/workflows/{suite.workflow}",
+            "run_number": 1,
+            "run_attempt": 1,
+            "event": suite.event,
+            "display_title": repo.bare.message(suite.sha).splitlines()[0],
+            "status": status,
+            "conclusion": conclusion,
+            "workflow_id": workflow,
+            "url": at,
+            "html_url": f"{self.page(repo)}/actions/runs/{suite.id}",
+            "pull_requests": [],
+            "created_at": stamp(suite.created_at),
+            "updated_at": stamp(suite.updated_at),
+            "jobs_url": f"{at}/jobs",
+            "logs_url": f"{at}/logs",
+            "check_suite_url": f"{self.at(repo)}/check-suites/{suite.id}",
+            "artifacts_url": f"{at}/artifacts",
+            "cancel_url": f"{at}/cancel",
+            "rerun_url": f"{at}/rerun",
+            "workflow_url": f"{self.at(repo)}/actions/workflows/{workflow}",
+            "head_commit": self._simple_commit(repo, suite.sha),
+            "repository": self.repository(repo),
+            "head_repository": self.repository(repo),
         }
 
     def _simple_commit(self, repo: Repository, sha: str) -> Json:
@@ -218,10 +257,16 @@ class CodeShapes(Shapes):
         }
 
 
-def _suite_state(runs: list[CheckRun]) -> tuple[str, str | None]:
+def _runs_of(repo: Repository, suite: Suite) -> list[CheckRun]:
+    return [run for run in checks.latest_runs(repo, suite.sha) if run.suite is suite]
+
+
+def _suite_state(suite: Suite, runs: list[CheckRun]) -> tuple[str, str | None]:
+    if suite.ended:
+        return "completed", suite.ended
     if not runs:
         return "queued", None
-    if any(run.status != "completed" for run in runs):
+    if suite.more_to_come or any(run.status != "completed" for run in runs):
         return "in_progress", None
     bad = [run.conclusion for run in runs if run.conclusion not in checks.GREEN]
     return "completed", bad[0] if bad else "success"

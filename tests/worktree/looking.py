@@ -21,6 +21,12 @@ def content_of(mirror: Mirror, sha: str, path: str) -> bytes:
     return mirror.call("cat-file", "blob", f"{sha}:{path}").out
 
 
+def dirty(tree: Worktree) -> bool:
+    """Whether a file differs from HEAD or is new, ignored ones apart."""
+    # Through the tree's own sealed way to call git: what was planted in it must not run here either.
+    return bool(tree._known.call("status", "--porcelain", "-z", "--ignore-submodules=all").out)
+
+
 def registered(mirror: Mirror) -> list[str]:
     folder = mirror.path / "worktrees"
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

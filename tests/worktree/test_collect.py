@@ -13,7 +13,7 @@ from orchestrator.git import content
 from orchestrator.git.mirror import Mirror
 from orchestrator.git.worktree import Worktree
 from tests.gitremote import LINK, Remote, run_git
-from tests.worktree.looking import BRANCH, break_index, content_of, files, leave_locks
+from tests.worktree.looking import BRANCH, break_index, content_of, dirty, files, leave_locks
 
 
 def test_collect_commits_what_was_left_in_the_tree(tree: Worktree, mirror: Mirror, start: str) -> None:
@@ -26,7 +26,7 @@ def test_collect_commits_what_was_left_in_the_tree(tree: Worktree, mirror: Mirro
     assert files(mirror, head) == [".gitignore", "neu ä\n.txt", "sub/b.txt"]
     assert mirror.log(start, head) == ['Title with "quotes" $(x)']
     assert tree.head() == head == mirror.sha(f"refs/heads/{BRANCH}")
-    assert not tree.dirty()
+    assert not dirty(tree)
     assert (tree.path / "noise.log").exists()
     assert tree.collect("again") == head
 
@@ -83,7 +83,7 @@ def test_collect_does_not_care_about_the_agents_index(tree: Worktree, mirror: Mi
     leave_locks(tree)
     (tree.path / "a.txt").write_text("more\n")
     assert content_of(mirror, tree.collect("y"), "a.txt") == b"more\n"
-    assert not tree.dirty()
+    assert not dirty(tree)
 
 
 @pytest.mark.parametrize("name", [".git", ".GIT", "git~1"])
@@ -123,7 +123,7 @@ def test_a_nested_repository_runs_none_of_its_programs(tree: Worktree, tmp_path:
     for key in ("filter.evil.clean", "core.fsmonitor"):
         run_git("config", key, str(script), cwd=inner)
     (inner / "f").write_text("2\n")
-    tree.dirty()
+    dirty(tree)
     tree.modified()
     tree.save("issue-1")
     with pytest.raises(Refused, match="sub2"):
@@ -254,7 +254,7 @@ def test_what_was_planted_in_git_files_runs_nothing(
     (tree.path / "a.txt").write_text("changed\n")
     attack(tree, evil)
     witness.unlink(missing_ok=True)
-    assert tree.dirty()
+    assert dirty(tree)
     assert tree.modified() == ["a.txt"]
     head = tree.collect("x")
     assert content_of(mirror, head, "a.txt") == b"changed\n"

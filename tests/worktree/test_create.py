@@ -14,13 +14,23 @@ import pytest
 from orchestrator.git.mirror import Mirror
 from orchestrator.git.worktree import Worktree
 from tests.gitremote import Remote, run_git
-from tests.worktree.looking import BRANCH, SALVAGE, break_index, content_of, files, leave_locks, registered, salvaged
+from tests.worktree.looking import (
+    BRANCH,
+    SALVAGE,
+    break_index,
+    content_of,
+    dirty,
+    files,
+    leave_locks,
+    registered,
+    salvaged,
+)
 
 
 def test_a_worktree_has_the_files_and_the_branch(tree: Worktree, start: str) -> None:
     assert (tree.path / "sub" / "b.txt").read_bytes() == b"b\n"
     assert tree.head() == start
-    assert not tree.dirty()
+    assert not dirty(tree)
     assert run_git("branch", "--show-current", cwd=tree.path) == BRANCH
     assert run_git("status", "--porcelain", cwd=tree.path) == ""
 
@@ -116,7 +126,7 @@ def test_a_worktree_is_made_again_whatever_became_of_it(
     harm(tree)
     tree.create(start, BRANCH)
     assert tree.head() == start
-    assert not tree.dirty()
+    assert not dirty(tree)
     assert (tree.path / "a.txt").read_bytes() == b"a\n"
     assert run_git("branch", "--show-current", cwd=tree.path) == BRANCH
     assert registered(mirror) == ["issue-1"]
@@ -133,7 +143,7 @@ def test_a_creation_that_was_killed_is_replaced_without_salvage(mirror: Mirror, 
     )
     (tree.path / "a.txt").write_text("a\n")  # the first of its files
     tree.create(start, BRANCH)
-    assert not tree.dirty()
+    assert not dirty(tree)
     assert salvaged(mirror) == []
 
 
@@ -214,7 +224,7 @@ def test_what_cannot_be_kept_in_a_commit_is_set_aside_whole(
     odd.mkdir(parents=True)
     (odd / "f").write_text("x")
     tree.create(start, BRANCH)
-    assert not tree.dirty()
+    assert not dirty(tree)
     assert (mirror.base / "issue-1.kept-1" / "new" / name / "f").exists()
 
 

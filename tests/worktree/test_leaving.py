@@ -11,7 +11,7 @@ from orchestrator.git.mirror import Mirror
 from orchestrator.git.run import GitError
 from orchestrator.git.worktree import Worktree
 from tests.gitremote import Remote, run_git
-from tests.worktree.looking import BRANCH, SALVAGE, files, leave_locks, registered, salvaged
+from tests.worktree.looking import BRANCH, SALVAGE, dirty, files, leave_locks, registered, salvaged
 
 
 def test_save_keeps_everything_once_and_changes_nothing(tree: Worktree, mirror: Mirror) -> None:
@@ -43,7 +43,7 @@ def test_modified_names_tracked_files_only(tree: Worktree) -> None:
     (tree.path / "sub" / "b.txt").write_text("changed\n")
     (tree.path / "new.txt").write_text("new\n")
     assert tree.modified() == ["sub/b.txt"]
-    assert tree.dirty()
+    assert dirty(tree)
     (tree.path / "sub" / "b.txt").unlink()
     assert tree.modified() == ["sub/b.txt"]
 
@@ -68,7 +68,7 @@ def test_reset_shows_exactly_one_commit(tree: Worktree, mirror: Mirror, remote: 
 
 def test_a_worktree_that_is_gone_is_an_error_and_not_an_empty_answer(tree: Worktree) -> None:
     shutil.rmtree(tree.path)
-    for call in (tree.dirty, tree.modified, lambda: tree.collect("x")):
+    for call in (lambda: dirty(tree), tree.modified, lambda: tree.collect("x")):
         with pytest.raises((GitError, OSError)):
             call()
 

@@ -1,0 +1,1 @@
+"""Generated histories: what people and GitHub do to pull requests, in any order, and an oracle that watches."""
