@@ -28,7 +28,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy --strict
 
 suite: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 2 -r s $(PYTEST_ARGS)
+	$(BIN)/pytest -n 3 -r s $(PYTEST_ARGS)
 
 # After a change of settings.py: .env.example and the README's table follow it.
 settings: $(VENV)/.installed

@@ -71,7 +71,7 @@ class Content:
             "repos": {n: {**self.unknown.get("repo:" + n, {}), **dataclasses.asdict(r)} for n, r in self.repos.items()},
         }
         document = {"format": FORMAT, "version": VERSION, "checksum": _digest(body), "body": body}
-        return json.dumps(document, indent=1).encode()
+        return json.dumps(document).encode()
 
 
 def load(path: Path) -> Content | None:

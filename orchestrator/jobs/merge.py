@@ -219,9 +219,8 @@ def fail(desk: Desk, error: Refused) -> str | None:
 def refuse(desk: Desk) -> str | None:
     """Nothing stays pending: one new comment (an edit would not notify), and the attempt is over."""
     job = desk.job
-    pull = desk.api.pull(job.number)
-    if pull.merged and job.head:
-        return land_known(desk, pull, before=False)  # somebody was first, or our own call took its time
+    if job.head and (landed := _merged_meanwhile(desk)):
+        return land_known(desk, landed, before=False)
     leave_queue(desk)
     key, why, text = job.facts["refusal"]
     repeated = desk.effects.said_before(key, job.number, text)
@@ -232,6 +231,15 @@ def refuse(desk: Desk) -> str | None:
     desk.drop_worktree(f"merge-{job.number}")
     desk.keep(status=Status.DONE, reason=why, facts={**desk.job.facts, "failed": True})
     return None
+
+
+def _merged_meanwhile(desk: Desk) -> PullRequest | None:
+    """Somebody was first, or our own call took its time."""
+    try:
+        pull = desk.api.pull(desk.job.number)
+    except ApiError:
+        return None  # it cannot be read any more; what is to be said stays true
+    return pull if pull.merged else None
 
 
 def cancelled(desk: Desk, reason: str) -> str | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 NOBODY = "0" * 40  # git's name for "no commit"
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
@@ -76,11 +79,34 @@ def environment() -> dict[str, str]:
     }
 
 
+Ask = TypeVar("Ask", bound=Callable[..., Any])
+_SHA = re.compile("[0-9a-f]{40}")
+
+
+def _for_ever(ask: Ask) -> Ask:
+    """Ask git once: commits never change, so an answer about full SHAs holds; the lack of one may not."""
+
+    @functools.wraps(ask)
+    def known(self: BareRepository, *names: str) -> Any:
+        if not all(_SHA.fullmatch(name) for name in names):
+            return ask(self, *names)
+        key = (ask.__name__, *names)
+        if key not in self.answers:
+            answer = ask(self, *names)
+            if answer is None or answer == EMPTY_TREE:
+                return answer
+            self.answers[key] = answer
+        return self.answers[key]
+
+    return cast(Ask, known)
+
+
 class BareRepository:
     """One bare repository on disk. Callers hold the world's lock; git's own locks guard against pushes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.answers: dict[tuple[Any, ...], Any] = {}
 
     def create(self, default_branch: str) -> None:
         """Make it, empty."""
@@ -132,6 +158,7 @@ class BareRepository:
         lines = self.git("for-each-ref", "--format=%(objectname) %(refname)", "refs/heads").splitlines()
         return {ref: sha for sha, ref in (line.split(" ", 1) for line in lines)}
 
+    @_for_ever
     def resolve(self, name: str) -> str | None:
         """The commit a name stands for; None when there is none."""
         done = self._try(f"--git-dir={self.path}", "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
@@ -173,6 +200,7 @@ class BareRepository:
         self.delete_ref(scratch.decode())
         return made
 
+    @_for_ever
     def merge_tree(self, base: str, head: str) -> MergeResult:
         """The merge of two commits, made by git itself; the conflicts name the paths."""
         done = self._try(
@@ -228,19 +256,23 @@ class BareRepository:
         """Whether `new` contains `old`."""
         return self._try(f"--git-dir={self.path}", "merge-base", "--is-ancestor", old, new).returncode == 0
 
+    @_for_ever
     def merge_base(self, one: str, other: str) -> str:
         """The newest common commit; the empty tree when there is none."""
         done = self._try(f"--git-dir={self.path}", "merge-base", one, other)
         return done.stdout.decode().strip() if done.returncode == 0 else EMPTY_TREE
 
+    @_for_ever
     def commits(self, base: str, head: str) -> list[str]:
         """SHAs in `head` that are not in `base`, oldest first."""
         return self.git("rev-list", "--reverse", head, f"^{base}").split()
 
+    @_for_ever
     def message(self, sha: str) -> str:
         """The whole message of a commit."""
         return self.git("show", "-s", "--format=%B", sha)
 
+    @_for_ever
     def commit_facts(self, sha: str) -> CommitFacts:
         """Tree, parents, people, date and message."""
         text = self.git("show", "-s", "--format=%T%n%P%n%an%n%ae%n%cn%n%ce%n%ct%n%at%n%B", sha)
@@ -248,6 +280,7 @@ class BareRepository:
         author, committer = Person(name, mail), Person(by_name, by_mail)
         return CommitFacts(tree, tuple(parents.split()), author, committer, int(date), int(authored), message)
 
+    @_for_ever
     def numstat(self, base: str, head: str) -> list[tuple[int, int]]:
         """Added and removed lines of each changed file; a binary file counts as 0 and 0."""
         rows = self.git("diff", "--numstat", "-M", base, head).splitlines()
