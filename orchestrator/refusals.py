@@ -120,7 +120,13 @@ def conflict(paths: Sequence[str], base: str) -> str:
 
 
 def checks_failed(names: Sequence[str]) -> str:
-    return "These checks are not green: " + ", ".join(f"`{inert(n)}`" for n in names) + ". Mend them first."
+    """A name may carry GitHub's word for what waits for a person."""
+    waits = " What says `action_required` waits for a person to allow it on GitHub." if _waits(names) else ""
+    return "These checks are not green: " + ", ".join(f"`{inert(n)}`" for n in names) + f". Mend them first.{waits}"
+
+
+def _waits(names: Sequence[str]) -> bool:
+    return any(name.endswith("(action_required)") for name in names)
 
 
 def merge_unclear(times: int) -> str:

@@ -63,7 +63,7 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "branch_taken": [("feature/issue-42", HEAD)],
     "cancelled_by": [("bob",)],
     "changes_requested": [((),), (("bob",),), (("bob", "carol"),)],
-    "checks_failed": [(("lint",),), ((HOSTILE, "unit"),)],
+    "checks_failed": [(("lint",),), (("deploy (action_required)",),), ((HOSTILE, "unit"),)],
     "checks_late": [(("deploy",), 3600.0), ((), 900.0)],
     "command_failed": [("make test", 1, 2, 3), ("make lint", 2, 2, -9)],
     "command_late": [("make test", 1, 1, 600.0)],

@@ -184,7 +184,7 @@ def test_K7_every_other_conclusion_is_not_green(house: House, conclusion: str) -
     house.ci.concludes(pull, "odd", conclusion)
     ask(house, pull)
     house.quiet()
-    assert "`odd`" in refusal(house, pull)
+    assert "`odd" in refusal(house, pull)
     house.expect(*STOPPED)
 
 

@@ -262,7 +262,9 @@ def test_K7_a_workflow_that_never_began_is_not_green(house: House, word: str) ->
     pull = green(house)
     house.ci.starts(pull, "deploy").ends(word)
     ask(house, pull)
-    assert "`github-actions`" in refusal(house, pull)
+    said = refusal(house, pull)
+    assert "`github-actions" in said
+    assert ("waits for a person" in said) is (word == "action_required")
     house.expect(*STOPPED)
 
 

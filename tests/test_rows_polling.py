@@ -172,6 +172,7 @@ def test_P15_what_changed_since_the_poll_is_read_before_anything_is_done(
     [said] = [text for text in house.said(pull) if "Merging" not in text and "Ended" not in text]
     assert word in said
     assert pull.merged is (act is merges)
+    assert house.github.journal.count(CALLED) == 0  # read first, and not left to GitHub to refuse
     house.expect("P*")
     if act is merges:
         house.expect("DELETE git/refs/heads/topic")

@@ -18,6 +18,7 @@ from enum import Enum
 
 from orchestrator.model import CheckRun
 
+ACTION_REQUIRED = "action_required"  # GitHub's word: a person must allow it
 _GREEN = frozenset({"success", "skipped", "neutral"})
 _UNFINISHED = frozenset({None, "queued", "in_progress", "pending", "waiting", "requested", "expected"})
 
@@ -38,12 +39,17 @@ class CiVerdict:
 def judge(observed: Iterable[CheckRun], required: Iterable[str] = ()) -> CiVerdict:
     """The verdict on all that was observed of one head, in any order; an incomplete reading must not come here."""
     runs = _newest(observed)
-    if red := {run.name for run in runs if run.conclusion not in _GREEN | _UNFINISHED}:
+    if red := {_shown(run) for run in runs if run.conclusion not in _GREEN | _UNFINISHED}:
         return CiVerdict(Reading.RED, tuple(sorted(red)))
     missing = set(required) - {run.name for run in runs}
     if pending := missing | {run.name for run in runs if run.conclusion in _UNFINISHED}:
         return CiVerdict(Reading.PENDING, tuple(sorted(pending)))
     return CiVerdict(Reading.GREEN if runs else Reading.EMPTY)
+
+
+def _shown(run: CheckRun) -> str:
+    """Its name; what waits for a person is told from what failed."""
+    return f"{run.name} ({ACTION_REQUIRED})" if run.conclusion == ACTION_REQUIRED else run.name
 
 
 def _newest(runs: Iterable[CheckRun]) -> list[CheckRun]:
