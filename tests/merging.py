@@ -108,6 +108,15 @@ def poll(house: House) -> None:
     raise AssertionError("the daemon does not poll")
 
 
+def forgets(house: House) -> None:
+    """The daemon loses its memory, the previous generation too, and starts again."""
+    house.stop()
+    for file in house.folder.glob("state.json*"):
+        if file.suffix != ".lock":
+            file.unlink()
+    house.start()
+
+
 def gone(pid: int) -> bool:
     """Whether no such process is left; a dead one that its new parent has not collected yet counts as gone."""
     try:

@@ -20,6 +20,7 @@ from tests.merging import (
     announced,
     appears,
     ask,
+    forgets,
     gone,
     green,
     opens,
@@ -319,20 +320,11 @@ def test_1_10_a_refusal_that_was_not_repeated_is_remembered_although_the_memory_
     house.ci.fails(pull, "lint")
     for _ in range(2):
         ask(house, pull)
-    house.stop()
-    (house.folder / "state.json").unlink()
     house.ci.passes(pull, "lint")
-    house.start()
+    forgets(house)
     house.quiet()
     assert not pull.merged
     house.expect(*STOPPED)
-
-
-def forgets(house: House) -> None:
-    """The daemon loses its memory and starts again."""
-    house.stop()
-    (house.folder / "state.json").unlink()
-    house.start()
 
 
 def test_1_9_a_refusal_before_anything_was_pinned_is_remembered_although_the_memory_is_lost(house: House) -> None:

@@ -170,7 +170,7 @@ def test_1_4_an_account_that_is_exempt_from_the_queue_does_not_use_that(queued: 
 
 
 def test_1_5_a_request_that_github_has_yet_to_carry_out_is_taken_back_too(queued: House) -> None:
-    queued.github.merges_in_background(40)
+    queued.github.merges_in_background(200)
     pull = green(queued)
     queued.github.after(ENTERED, lambda: queued.bob.labels(pull, "hold"))
     queued.alice.comments(pull, "/merge")

@@ -25,6 +25,7 @@ from tests.merging import (
     announced,
     appears,
     ask,
+    forgets,
     green,
     no,
     opens,
@@ -181,6 +182,15 @@ def test_1_9_what_was_refused_is_over_although_the_daemon_stopped_before_it_was_
     house.expect(*STOPPED)
 
 
+def test_1_9_the_reason_of_a_no_stays_although_it_cannot_be_said_for_long(house: House) -> None:
+    pull = green(house)
+    house.bob.labels(pull, "hold")
+    house.github.faults.add(Fault(SAID, status(502), nth=2, times=30))
+    ask(house, pull)
+    assert "label `hold`" in refusal(house, pull)
+    house.expect(*STOPPED)
+
+
 # Commands that follow one another
 
 
@@ -221,10 +231,8 @@ def test_1_9_a_command_that_was_told_to_start_nothing_starts_nothing_although_th
     passes(house, 120)
     house.ci.fails(pull, "slow")
     house.quiet()
-    house.stop()
-    (house.folder / "state.json").unlink()
     house.ci.passes(pull, "slow")
-    house.start()
+    forgets(house)
     house.quiet()
     assert not pull.merged
     house.expect(*STOPPED)
