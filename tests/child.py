@@ -169,7 +169,7 @@ class Child:
     def log(self) -> str:
         """The end of the daemon's log."""
         file = self.folder / "daemon.log"
-        return file.read_text(errors="replace")[-4000:] if file.exists() else "(no log)"
+        return file.read_text(errors="replace")[-40_000:] if file.exists() else "(no log)"
 
     def state(self) -> dict[str, Any]:
         """The body of the state file as it is on the disk."""
