@@ -1,15 +1,17 @@
 # make demo   the whole story on a local GitHub; AGENT=claude uses the real CLI, KEEP=1 leaves it running
 # make test   ruff, mypy --strict and pytest
+# make crash-matrix   every crash and every pair of crashes on the way to a merge; about an hour on two cores
 # Both make their own virtual environment and install into it; PYTHON=python3.12 chooses another Python (3.10 or newer).
 
 PYTHON ?= python3
 VENV ?= .venv
 AGENT ?= standin
 PYTEST_ARGS ?=
+CRASHES_ARGS ?=
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test lint types suite settings
+.PHONY: help demo test lint types suite settings crash-matrix
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +31,9 @@ types: $(VENV)/.installed-dev
 
 suite: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 3 -r s $(PYTEST_ARGS)
+
+crash-matrix: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.crashes --page tests/crashes.md $(CRASHES_ARGS)
 
 # After a change of settings.py: .env.example and the README's table follow it.
 settings: $(VENV)/.installed

@@ -19,6 +19,7 @@ from orchestrator import __version__
 from orchestrator.errors import Misconfigured, Missing
 
 if TYPE_CHECKING:
+    from orchestrator import salvaged
     from orchestrator.model import Job
     from orchestrator.settings import Settings
     from orchestrator.state import Saved
@@ -73,7 +74,9 @@ def run(once: bool, verbose: bool) -> None:
 
     from orchestrator import serve
 
-    sys.exit(serve.main(found, token, once))
+    code = serve.main(found, token, once)
+    log.let_go()
+    sys.exit(code)
 
 
 @main.command()
@@ -181,6 +184,46 @@ def logs(item: str, follow: bool, raw: bool) -> None:
         click.echo(transcript.silence(Path(newest.log), newest.run_id in _running(saved)), err=True)
 
 
+@main.group()
+def salvage() -> None:
+    """Show and get back work that was saved.
+
+    Commits and files that an agent left are saved in the daemon's own clone before its worktree goes.
+    """
+
+
+@salvage.command("list")
+@click.argument("item", metavar="[N]", required=False)
+def salvage_list(item: str | None) -> None:
+    """Show what was saved, of item N or of all.
+
+    N is its number, or owner/repo#number where several repositories are watched.
+    """
+    from orchestrator import salvaged
+
+    click.echo(salvaged.table(_saved_work(item)))
+
+
+@salvage.command("show")
+@click.argument("what")
+def salvage_show(what: str) -> None:
+    """Show its commits and what they change."""
+    from orchestrator import salvaged
+
+    click.echo(salvaged.text(salvaged.pick(_saved_work(), what)))
+
+
+@salvage.command("restore")
+@click.argument("what")
+@click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="A folder that is not there yet.")
+def salvage_restore(what: str, folder: Path) -> None:
+    """Write its files into a new folder."""
+    from orchestrator import salvaged
+
+    salvaged.restore(salvaged.pick(_saved_work(), what), folder)
+    click.echo(f"{what}: its files are in {folder.absolute()}.")
+
+
 @main.command()
 @click.option("--keep", is_flag=True, help="Leave everything running to be played with, until Ctrl+C.")
 @click.option("--agent", type=click.Choice(["standin", "claude"]), default="standin", show_default=True)
@@ -192,6 +235,13 @@ def demo(keep: bool, agent: str) -> None:
     from orchestrator import demo as story
 
     sys.exit(story.main(keep, agent))
+
+
+def _saved_work(item: str | None = None) -> list[salvaged.Saved]:
+    from orchestrator import salvaged, settings
+
+    found = settings.load()
+    return salvaged.find(found.worktree_base, found.repos, item)
 
 
 def _memory() -> tuple[Settings, Saved]:

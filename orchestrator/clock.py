@@ -72,10 +72,21 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own time."""
+    """The machine's own time, which nobody can set: it goes on from what the wall clock showed at first, also asleep.
+
+    Left alone: under Python 3.10 a wait during which the wall clock is set back lasts longer by as much (bpo-41710).
+    """
+
+    def __init__(self) -> None:
+        self._ahead = time.time() - _since_boot()
+
+    def agree(self, now: float) -> None:
+        """Take over somebody else's time, to the second; before anything waits."""
+        if abs(now - self.now()) >= 1:
+            self._ahead = now - _since_boot()
 
     def now(self) -> float:
-        return time.time()
+        return _since_boot() + self._ahead
 
     def wait(self, seconds: float, stop: Stop) -> bool:
         return stop.wait(max(0.0, seconds))
@@ -84,3 +95,8 @@ class SystemClock:
         thread = threading.Thread(target=work, name=name, daemon=True)
         thread.start()
         return thread
+
+
+def _since_boot() -> float:
+    """Seconds that no setting of a clock moves, sleep included (on macOS CLOCK_MONOTONIC counts it)."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))

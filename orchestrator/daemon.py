@@ -7,11 +7,13 @@ The main thread does nothing but hear signals (`serve`), so that a request witho
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from orchestrator import process, texts
 from orchestrator.agents.base import Agent
 from orchestrator.agents.claude import Claude
+from orchestrator.chores import Chores
 from orchestrator.clock import Clock, Stop, SystemClock
 from orchestrator.decide.schedule import runnable
 from orchestrator.decide.triggers import Cancel
@@ -19,10 +21,12 @@ from orchestrator.errors import Missing, Refused, Retry, Stopped
 from orchestrator.git.run import version as git_version
 from orchestrator.github.api import Api, me
 from orchestrator.github.transport import ApiError, Moved, Transport, Unknown
+from orchestrator.instance import instance_id
 from orchestrator.jobs.desk import Desk
 from orchestrator.log import get, of_job
 from orchestrator.model import Job, Status
 from orchestrator.patience import Patience
+from orchestrator.pauses import Pauses
 from orchestrator.settings import Settings, agent_environ
 from orchestrator.slots import STOP_WITHIN, Slots
 from orchestrator.state import State
@@ -40,14 +44,14 @@ class Daemon:
         agent: Agent | None = None,
         clock: Clock | None = None,
         halt: Stop | None = None,
+        renew: Callable[[], str] | None = None,
     ) -> None:
         """Ends what a killed daemon left running, connects and reads who we are; `halt` ends everything.
 
-        Missing when GitHub refuses the token or cannot be reached.
+        `renew` reads the token anew when GitHub does not take it any more. Missing when GitHub refuses the token or
+        cannot be reached.
         """
-        for job in state.jobs.values():
-            if job.run_id and job.status is Status.RUNNING:
-                process.sweep(job.run_id)
+        process.sweep(f"{instance_id(settings.state_file)}-")
         self.settings = settings
         self.state = state
         self.clock = clock or SystemClock()
@@ -56,6 +60,15 @@ class Daemon:
         self.agent = agent or Claude(settings.claude_command, agent_environ(settings))
         self.transport = Transport(settings.github_api_url, token, self.clock, self.halt)
         self.slots = Slots(self.clock, self.halt, lambda: self.wake.set("a job ended"))
+        self.pauses = Pauses(
+            state,
+            self.agent,
+            self.clock,
+            self.halt,
+            lambda: self.wake.set("a probe ended"),
+            settings.worktree_base,
+            settings.disk_floor_gb,
+        )
         self.failed_polls = 0
         self._patience = Patience(settings.poll_interval)
         self.halt.listen(lambda: self.wake.set(self.halt.reason))
@@ -64,11 +77,12 @@ class Daemon:
         except Retry as error:
             raise Missing(f"{settings.github_api_url} cannot be reached: {error}. Check the network.") from error
         self.watches = {n: Watch(n, settings, self.transport, state, self.me, token) for n in settings.repos}
+        self._chores = Chores(state, self.clock, self.halt, self.transport, list(self.watches.values()), renew)
 
     def check(self) -> None:
         """git and the agent are there, every repository can be read and pushed to. Missing names the first lack."""
         git_version()
-        self.agent.version()
+        get().info("agent", version=self.agent.check())
         for name in self.settings.repos:
             try:
                 allowed = Api(self.transport, name).may_push()
@@ -84,6 +98,7 @@ class Daemon:
 
     def loop(self, once: bool, after_poll: Callable[[], None] = lambda: None) -> int:
         """Poll until told to stop; the exit code. `once`: one poll, then wait for its jobs."""
+        self._chores.count_crashes()
         while not self.halt.is_set():
             self.wake = Stop()
             before = self.state.jobs
@@ -97,8 +112,11 @@ class Daemon:
 
     def poll(self) -> None:
         """One look at every repository; starts what is due. Trouble of one repository is logged."""
-        self._obey()
         self.failed_polls = 0
+        if not self._chores.memory_is_written():
+            self.failed_polls += 1
+            return
+        self._chores.refresh_token()
         for name, watch in self.watches.items():
             if self.halt.is_set():
                 return
@@ -118,27 +136,39 @@ class Daemon:
                 get().exception("poll_broke", repo=name)
                 self._patience.failed(name, self.clock.now(), repr(bug))
         self.state.beat()
-        self._dispatch()
+        self._advance()
+        self._chores.tidy_up()
 
     def _end(self, cancel: Cancel) -> None:
         job = self.state.job(cancel.key)
         if not self.slots.stop(cancel.key, cancel.reason) and job and job.status in (Status.RUNNING, Status.WAITING):
             self._start(job, cancel.reason)
 
+    def _advance(self) -> None:
+        """What people asked for on the command line, and whatever can begin now, unless the disk takes nothing."""
+        with contextlib.suppress(Retry):  # the memory could not be written, which is told of when it is looked at next
+            if self._chores.memory_is_written():
+                self._obey()
+                self._dispatch()
+
     def _dispatch(self) -> None:
         """Give free slots to the jobs whose turn it is."""
         reachable = {n for n, watch in self.watches.items() if watch.place and self._patience.reachable(n)}
+        missing = self.pauses.missing()
+        busy, now = self.slots.busy(), self.clock.now()
         jobs = [j for j in self.state.jobs.values() if j.repo in reachable]
-        for job in runnable(jobs, self.slots.busy(), self.clock.now(), self.settings.max_concurrent):
+        starting = runnable(jobs, busy, now, self.settings.max_concurrent, missing)
+        for job in starting:
             if not self.halt.is_set():
                 self._start(job, "")
+        self._chores.notice_standstill(bool(starting or busy or missing))
 
     def _start(self, job: Job, reason: str) -> None:
         place = self.watches[job.repo].place
         assert place is not None
 
         def desk(stop: Stop) -> Desk:
-            return Desk(job.key, place, self.settings, self.state, self.agent, self.clock, stop, self.halt)
+            return Desk(job.key, place, self.settings, self.state, self.agent, self.pauses, self.clock, stop, self.halt)
 
         self.slots.start(job.key, desk, reason)
 
@@ -156,19 +186,18 @@ class Daemon:
         while (left := until - self.clock.now()) > 0 and not self.halt.is_set():
             if self.clock.wait(left, self.wake):
                 self.wake = Stop()
-                self._obey()
-                self._dispatch()
+                self._advance()
 
     def _finish(self, before: dict[str, Job]) -> int:
         """`--once`: every job of this poll to its end, in its turn. `before`: the jobs as they were before it."""
         while not self.halt.is_set():
             if not self.slots.busy():
-                self._dispatch()
+                self._advance()
                 if not self.slots.busy():
                     break
             self.clock.wait(1.0, self.wake)
             self.wake = Stop()
-            self._dispatch()
+            self._advance()
         left = [
             j
             for j in self.state.jobs.values()

@@ -21,14 +21,15 @@ from orchestrator import doctor_checkout, doctor_github, state
 from orchestrator import settings as configuration
 from orchestrator.agents.base import Outcome
 from orchestrator.agents.claude import INSTALL, Claude
+from orchestrator.clock import Stop
 from orchestrator.diagnosis import Fail, Good, Level, Warn
 from orchestrator.doctor_github import Labels as Labels
 from orchestrator.errors import Misconfigured, Missing
 from orchestrator.git.run import version
+from orchestrator.pauses import GIGABYTE
 from orchestrator.settings import Settings
 from orchestrator.statefile import Damaged, look
 
-DISK = 2 * 1024**3  # bytes
 NOBODY = "nobody/nothing"  # stands in for a repository that is not named rightly; never asked for
 
 _INSTALLERS = ("apt-get", "dnf", "zypper")
@@ -59,7 +60,7 @@ def examine(read: _Read, env_file: Path, labels: Labels, probe: bool) -> Iterato
     yield from _settings(read, env_file, change)
     yield git_version()
     if "worktree_base" not in read.wrong:
-        yield from _folder(settings.worktree_base, change)
+        yield from _folder(settings.worktree_base, settings.disk_floor_gb, change)
     if "state_file" not in read.wrong:
         yield _state(settings.state_file, change)
     known = {n: None if n in read.wrong else getattr(settings, n) for n in ("state_file", "worktree_base")}
@@ -123,7 +124,7 @@ def _install_git() -> str:
     return f"sudo {next(filter(shutil.which, _INSTALLERS), _INSTALLERS[0])} install git"
 
 
-def _folder(base: Path, change: Callable[[str], str]) -> Iterator[Good]:
+def _folder(base: Path, floor: float, change: Callable[[str], str]) -> Iterator[Good]:
     there = next(p for p in (base, *base.parents) if p.exists())
     try:
         with tempfile.TemporaryDirectory(prefix=".orchestrator-doctor-", dir=there):
@@ -132,8 +133,8 @@ def _folder(base: Path, change: Callable[[str], str]) -> Iterator[Good]:
         why = f"{base} cannot be written ({error.strerror}); name another folder as WORKTREE_BASE"
         yield Fail("worktrees", why, change("WORKTREE_BASE"))
     free = shutil.disk_usage(there).free
-    room = f"{free / 1024**3:.1f} GiB free at {there}"
-    if free < DISK:
+    room = f"{free / GIGABYTE:.1f} GB free at {there}"
+    if free < floor * GIGABYTE:
         yield Fail("disk", f"only {room}; make room", f"du -sh {shlex.quote(str(there))}")
     else:
         yield Good("disk", room)
@@ -157,7 +158,7 @@ def _agent(settings: Settings, change: Callable[[str], str], probe: bool) -> Ite
     agent = Claude(command, configuration.agent_environ(settings))
     usual = command == Settings.model_fields["claude_command"].default
     try:
-        yield Good("agent", agent.version())
+        yield Good("agent", agent.check())
     except Missing as trouble:
         what = str(trouble).split("; ")[0]
         if usual:
@@ -167,7 +168,7 @@ def _agent(settings: Settings, change: Callable[[str], str], probe: bool) -> Ite
         return
     if not probe:
         return
-    result = agent.probe()
+    result = agent.probe(Stop())
     keys = [n for n in ("anthropic_api_key", "claude_code_oauth_token") if getattr(settings, n).get_secret_value()]
     if result.outcome is Outcome.DONE:
         yield Good("agent login", f"a real turn took {result.seconds:.0f} s, ${result.cost_usd:.2f}")

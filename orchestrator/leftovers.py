@@ -6,11 +6,13 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import psutil
 
 RUN_ID = "ORCHESTRATOR_RUN_ID"
+
+_Ours = Callable[[str], bool]  # whether a run id is one of those that are to be ended
 
 _GRACE = 0.5  # seconds between SIGTERM and SIGKILL
 _LOOK_AGAIN = 0.02  # seconds; nothing tells us about the end of a process that is not our child
@@ -18,27 +20,27 @@ _LOOK_AGAIN = 0.02  # seconds; nothing tells us about the end of a process that 
 
 def end(run_id: str, session: int, known: Iterable[psutil.Process]) -> int:
     """Ask everything that is left to end, then kill until nothing is found; return how many processes there were."""
-    left = _living(run_id, session, known)
+    left = _living(run_id.__eq__, session, known)
     for process in left:
         _send(process, signal.SIGTERM)
     _wait(left, _GRACE)
-    return len({*left, *_kill(run_id, session, known)})
+    return len({*left, *_kill(run_id.__eq__, session, known)})
 
 
-def kill(run_id: str) -> int:
-    """Kill every process that carries `run_id`, until nothing is found; return how many processes there were."""
-    return len(_kill(run_id, None, ()))
+def kill(beginning: str) -> int:
+    """Kill every process whose run id begins so, until nothing is found; return how many processes there were."""
+    return len(_kill(lambda run_id: run_id.startswith(beginning), None, ()))
 
 
-def _kill(run_id: str, session: int | None, known: Iterable[psutil.Process]) -> set[psutil.Process]:
+def _kill(ours: _Ours, session: int | None, known: Iterable[psutil.Process]) -> set[psutil.Process]:
     killed: set[psutil.Process] = set()
-    while left := [process for process in _living(run_id, session, known) if _send(process, signal.SIGKILL)]:
+    while left := [process for process in _living(ours, session, known) if _send(process, signal.SIGKILL)]:
         killed.update(left)
         _wait(left, _GRACE)
     return killed
 
 
-def _living(run_id: str, session: int | None, known: Iterable[psutil.Process]) -> list[psutil.Process]:
+def _living(ours: _Ours, session: int | None, known: Iterable[psutil.Process]) -> list[psutil.Process]:
     found = set(known)
     for parent in tuple(found):
         with contextlib.suppress(psutil.Error):
@@ -46,7 +48,7 @@ def _living(run_id: str, session: int | None, known: Iterable[psutil.Process]) -
     for pid in psutil.pids():
         with contextlib.suppress(psutil.Error, OSError):
             process = psutil.Process(pid)
-            if os.getsid(pid) == session or process.environ().get(RUN_ID) == run_id:
+            if os.getsid(pid) == session or ours(process.environ().get(RUN_ID, "")):
                 found.add(process)
     return [process for process in found if _runs(process)]
 

@@ -65,6 +65,17 @@ class Status(str, Enum):
 
 
 @dataclass(frozen=True)
+class Pause:
+    """Nothing that needs `what` starts before that works again; `until`: when it is tried next."""
+
+    what: str  # "agent" or "disk"
+    kind: str  # why, in one word: an agent's outcome, or "full"
+    reason: str
+    since: float
+    until: float
+
+
+@dataclass(frozen=True)
 class Actor:
     """A GitHub account; None stands for a deleted one wherever an Actor may be missing."""
 
@@ -206,7 +217,12 @@ class Job:
     title: str = ""
     asked_by: str = ""
     attempt: int = 1
+    # Each kind of delay has a counter of its own, since the first alone ends with giving up.
     failures: int = 0  # in a row, of the machinery, not of the agent
+    continuations: int = 0  # agent runs that were cut off and taken up again
+    pauses: int = 0  # agent runs that ended because the service could not work for anybody
+    waits: int = 0  # times in the queue for a turn
+    crashes: list[float] = field(default_factory=list)  # when the daemon died while this was under way
     not_before: float = 0.0
     reason: str = ""
     branch: str = ""

@@ -12,6 +12,8 @@ Guaranteed
   carries the run id. The search is repeated until it finds nothing.
 - The return waits for the child's exit, never for the end of its output: a background grandchild that holds a pipe
   open delays nothing (cpython#74340). Output is drained while it comes, so neither side can block the other.
+- Linux: when memory runs out the kernel ends a run before the daemon, and a run may start some thousand processes, not
+  all that the account may have (the account of root is not bound by that).
 - Until the tree is gone the dead child stays unreaped, so that its number cannot pass to a stranger while it is used
   to signal (on macOS, where Python < 3.13 has no `waitid`, this last point does not hold).
 
@@ -27,6 +29,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import resource
 import selectors
 import signal
 import subprocess
@@ -47,6 +50,8 @@ from orchestrator.leftovers import RUN_ID
 from orchestrator.pipes import Lines, Waker
 
 MIB = 1024 * 1024
+
+MOST_TASKS = 4096  # that a run may start beside what the machine runs already
 
 _CHUNK = 64 * 1024
 _PIPE_MOST = MIB  # what an unprivileged Linux pipe can hold at most
@@ -134,6 +139,7 @@ def run(
             start_new_session=True,
             bufsize=0,
         ).result()
+        _hold(child.pid)
         return _Watch(child, run_id, limits, stop, waker).to_the_end(out, err, stdin, on_line)
 
 
@@ -145,12 +151,12 @@ def shell(
     return run(argv, cwd=cwd, env=env, run_id=run_id, output=output, errors=None, limits=limits, stop=stop)
 
 
-def sweep(run_id: str) -> int:
-    """Kill every process whose environment carries this run id; return how many there were.
+def sweep(beginning: str) -> int:
+    """Kill every process whose environment carries a run id that begins so; return how many there were.
 
-    For the start after the daemon itself was killed: nobody is left then who knows the run's child.
+    For the start after the daemon itself was killed: nobody is left then who knows the runs' children.
     """
-    return leftovers.kill(run_id)
+    return leftovers.kill(beginning)
 
 
 def clean_env(environ: Mapping[str, str], /, *extra_names: str, **fixed: str) -> dict[str, str]:
@@ -161,6 +167,21 @@ def clean_env(environ: Mapping[str, str], /, *extra_names: str, **fixed: str) ->
     kept = {name: environ[name] for name in (*_INHERITED, *extra_names) if name in environ}
     # An empty configuration for GitHub's own CLI: the login in the home folder is not the child's.
     return {**kept, "TERM": "dumb", "GH_CONFIG_DIR": os.devnull, **fixed}
+
+
+def _hold(pid: int) -> None:
+    """Let a bomb hit itself: set right after the start, and inherited by everything that comes of it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # gone already, or another system
+        for _ in range(20):
+            # Linux hands a process to its user only some moments after its exec has closed the pipe we waited for.
+            with contextlib.suppress(PermissionError):
+                Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
+                break
+            time.sleep(0.001)
+        tasks = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
+        most = resource.prlimit(pid, resource.RLIMIT_NPROC)[1]
+        wanted = tasks + MOST_TASKS
+        resource.prlimit(pid, resource.RLIMIT_NPROC, (wanted, wanted) if most < 0 or most > wanted else (most, most))
 
 
 class _Watch:

@@ -19,7 +19,7 @@ from orchestrator.clock import Stop
 from orchestrator.daemon import Daemon
 from orchestrator.errors import Stopped
 from orchestrator.log import get
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, github_token, load
 from orchestrator.slots import GRACE
 from orchestrator.state import State
 
@@ -49,7 +49,10 @@ class _Work:
         state = State.open(Path(self._settings.state_file))
         _tell_of_losses(state, self._settings.repos)
         try:
-            daemon = Daemon(self._settings, self._token, state, clock=service.WatchedClock(), halt=self._halt)
+            clock = service.WatchedClock()
+            daemon = Daemon(self._settings, self._token, state, clock=clock, halt=self._halt, renew=_token)
+            # What is compared with times of GitHub's must not depend on a clock that is wrong here.
+            clock.agree(daemon.transport.date)
             daemon.check()
         except Stopped:
             state.close()
@@ -67,6 +70,11 @@ class _Work:
         )
         service.notify("READY=1")
         return daemon.loop(self._once, lambda: service.notify("WATCHDOG=1"))
+
+
+def _token() -> str:
+    """The token as the settings and `gh` have it now."""
+    return github_token(load())
 
 
 def _tell_of_losses(state: State, repos: Iterable[str]) -> None:

@@ -44,6 +44,7 @@ class WatchedClock(SystemClock):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._loop = threading.get_ident()
         self._beat = (watchdog_seconds() or math.inf) / 3
 

@@ -137,6 +137,12 @@ class Settings(BaseSettings):
         600, ge=0.01, le=_DAY, description="Seconds an agent may go without an event before it is ended."
     )
     run_budget_usd: float = Field(5, ge=0.01, le=10_000, description="The most one agent run may cost, in US dollars.")
+    disk_floor_gb: float = Field(
+        2, ge=0, le=100_000, description="Gigabytes that must be free before a worktree is made; below it, work waits."
+    )
+    keep_days: float = Field(
+        7, ge=0.01, le=3650, description="Days that logs, saved work and worktrees of ended items are kept."
+    )
     sandbox: Literal["auto", "off"] = Field(
         "auto",
         description="No file-system sandbox is built in yet: `auto` equals `off`, and the agent can read and write "

@@ -12,6 +12,9 @@ true, also after a restart. The feed then also offers the items that GitHub show
 effect is looked for on GitHub before it is done, so nothing is repeated. A file of a newer version, one that
 is not ours and one that the system does not let us read are refused and left untouched (see `statefile`).
 
+While the disk takes nothing the old content stays, each change raises Retry, and `trouble` asks again once a
+minute.
+
 Left alone: two hosts on one network share (flock does not reach across all of them).
 """
 
@@ -25,25 +28,30 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.clock import Stop
-from orchestrator.errors import Missing, Stopped
-from orchestrator.model import Job, Kind, Status
-from orchestrator.statefile import Content, Damaged, beside, load, refuse_odd, replace, set_aside
+from orchestrator.errors import Missing, Retry, Stopped
+from orchestrator.model import Job, Kind, Pause, Status
+from orchestrator.statefile import Content, Damaged, beside, load, refuse_closed, refuse_odd, replace, set_aside
 from orchestrator.statefile import RepoMemory as RepoMemory
 
 LOCK_TRIES = 10
+NO_ROOM = 60.0  # seconds between two tries to write when the disk takes nothing
 _LOST = "lost"  # the field that stays in a file which began empty because the one before could not be used
+_PAUSES = "pauses"
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The living daemon that holds the state file."""
+    """The living daemon that holds the state file; `open_files` where the system tells."""
 
     pid: int
     since: float
+    open_files: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class Saved:
     jobs: tuple[Job, ...]
     polled_at: float | None
     holder: Holder | None
+    pauses: tuple[Pause, ...] = ()
 
 
 def _lock(path: Path) -> int:
@@ -85,7 +94,10 @@ def holder(path: Path) -> Holder | None:
         os.close(_lock(path))
     except OSError:
         pid, since = ([*lock.read_text().split(), "0", "0"])[:2]
-        return Holder(int(pid), float(since))
+        files: int | None = None
+        with contextlib.suppress(OSError):
+            files = len(list(Path(f"/proc/{int(pid)}/fd").iterdir()))
+        return Holder(int(pid), float(since), files)
     return None
 
 
@@ -93,7 +105,8 @@ def read(path: Path) -> Saved:
     """The file without the lock, for `status` and `logs`. Raises as `statefile.load`."""
     content = load(path) or Content()
     polled = beside(path, ".polled")
-    return Saved(tuple(content.jobs.values()), polled.stat().st_mtime if polled.exists() else None, holder(path))
+    polled_at = polled.stat().st_mtime if polled.exists() else None
+    return Saved(tuple(content.jobs.values()), polled_at, holder(path), tuple(_pauses(content.rest).values()))
 
 
 class State:
@@ -104,7 +117,10 @@ class State:
         self._fd: int | None = fd
         self._mutex = threading.RLock()
         self._take(Content())
+        self._trouble = ""  # why the last change could not be written
+        self._tried_at = 0.0  # monotonic
         self.warning = ""
+        self.crashed = False  # whether the daemon before this one did not close it
 
     @classmethod
     def open(cls, path: Path) -> State:
@@ -122,9 +138,11 @@ class State:
         except OSError as error:
             raise Missing(f"{path} cannot be locked: {error}. Set STATE_FILE to a writable local path.") from error
         try:
+            refuse_closed(path)
+            state = cls(path, fd)
+            state.crashed = bool(os.pread(fd, 1, 0))
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()} {time.time():.0f}\n".encode(), 0)
-            state = cls(path, fd)
             state._load()
         except OSError as error:
             os.close(fd)
@@ -172,6 +190,33 @@ class State:
     def _take(self, content: Content) -> None:
         self._jobs, self._repos = content.jobs, content.repos
         self._unknown, self._generation, self._rest = content.unknown, content.generation, content.rest
+
+    @property
+    def pauses(self) -> dict[str, Pause]:
+        """What the whole daemon waits for, by what is missing."""
+        with self._mutex:
+            return _pauses(self._rest)
+
+    def put_pause(self, pause: Pause) -> None:
+        """Remember that `pause.what` is missing, durably."""
+        self._put_pauses({**self.pauses, pause.what: pause})
+
+    def end_pause(self, what: str) -> None:
+        """It is there again."""
+        self._put_pauses({k: p for k, p in self.pauses.items() if k != what})
+
+    def _put_pauses(self, pauses: dict[str, Pause]) -> None:
+        with self._mutex:
+            rest = {**self._rest, _PAUSES: [dataclasses.asdict(p) for p in pauses.values()]}
+            self._save(self._jobs, self._repos, rest)
+
+    def trouble(self) -> str:
+        """Why changes cannot be written, "" when they can; while they cannot, it is tried once a minute."""
+        with self._mutex:
+            if self._trouble and time.monotonic() >= self._tried_at + NO_ROOM:
+                with contextlib.suppress(Retry):
+                    self._save(self._jobs, self._repos)
+            return self._trouble
 
     def rebuilt_for(self, name: str) -> bool:
         """Whether what was known of this repository was lost, and no good look at it has been remembered since."""
@@ -223,13 +268,20 @@ class State:
             elif job is not None and job.status in (Status.PARKED, Status.WAITING):
                 self.put(_woken(job))
 
-    def _save(self, jobs: dict[str, Job], repos: dict[str, RepoMemory]) -> None:
-        """The memory is these from now on; unchanged when they cannot be written (disk full)."""
+    def _save(self, jobs: dict[str, Job], repos: dict[str, RepoMemory], rest: dict[str, Any] | None = None) -> None:
+        """The memory is these from now on; unchanged, and Retry, when they cannot be written (disk full)."""
         if self._fd is None:
             raise Stopped("the state file is closed")
+        rest = self._rest if rest is None else rest
         self._generation += 1
-        replace(self._path, Content(jobs, repos, self._unknown, self._generation, self._rest).encoded())
-        self._jobs, self._repos = jobs, repos
+        try:
+            replace(self._path, Content(jobs, repos, self._unknown, self._generation, rest).encoded())
+        except OSError as error:
+            self._tried_at = time.monotonic()
+            self._trouble = f"{self._path} cannot be written: {error.strerror}"
+            raise Retry(self._trouble, NO_ROOM) from error
+        self._trouble = ""
+        self._jobs, self._repos, self._rest = jobs, repos, rest
 
     def close(self) -> None:
         """Let go of the lock."""
@@ -250,19 +302,25 @@ class State:
         return found
 
 
+def _pauses(rest: Mapping[str, Any]) -> dict[str, Pause]:
+    return {data["what"]: Pause(**data) for data in rest.get(_PAUSES, ())}
+
+
 def _woken(job: Job) -> Job:
     """From the start, once more; only the sticky comment is kept, so that it is edited and not repeated.
 
     A merge that was asked of GitHub already goes on where it is: it must be read, not begun again.
     """
     if job.kind is Kind.MERGE and (job.merge_sha or "merge" in job.effects):
-        return dataclasses.replace(job, status=Status.WAITING, not_before=0.0, failures=0)
+        return dataclasses.replace(job, status=Status.WAITING, not_before=0.0, failures=0, crashes=[])
     return dataclasses.replace(
         job,
         status=Status.WAITING,
         phase="",
         not_before=0.0,
         failures=0,
+        continuations=0,
+        crashes=[],
         reason="",
         attempt=job.attempt + 1,
         effects={k: v for k, v in job.effects.items() if k == "sticky"},
@@ -278,6 +336,8 @@ def ask(path: Path, verb: str, key: str) -> str:
         state = State.open(path)
         try:
             state.apply(verb, key)
+        except Retry as trouble:
+            raise Missing(f"{trouble}. Make room and try again.") from trouble
         finally:
             state.close()
         return f"{verb} {key}: done; the daemon is not running, `orchestrator run` goes on with it."

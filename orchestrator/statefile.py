@@ -2,18 +2,22 @@
 
 A reading ends in one of four ways: the content; None, there is no file; `Damaged`, the content cannot be
 parsed, which is the only reason to set a file aside; or a refusal that leaves everything untouched:
-Misconfigured for what is no regular file, not ours or of a newer version, Missing where the system does not
-let it be read.
+Misconfigured for what is no regular file, not ours, of a newer version or on a network share, Missing where the
+system does not let it be read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
+import re
 import shlex
 import stat
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +30,7 @@ from orchestrator.model import Job, Kind, Status
 FORMAT = "orchestrator-state"
 VERSION = 1
 _ABSENT = (FileNotFoundError, NotADirectoryError)
+_SHARES = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "9p", "fuse.sshfs", "fuse.rclone", "fuse.davfs2")
 
 
 class Damaged(Missing):
@@ -64,14 +69,16 @@ class Content:
 
     def encoded(self) -> bytes:
         """The bytes of the file."""
-        body = {
-            **self.rest,
-            "generation": self.generation,
-            "jobs": {k: {**self.unknown.get(k, {}), **dataclasses.asdict(j)} for k, j in self.jobs.items()},
-            "repos": {n: {**self.unknown.get("repo:" + n, {}), **dataclasses.asdict(r)} for n, r in self.repos.items()},
-        }
-        document = {"format": FORMAT, "version": VERSION, "checksum": _digest(body), "body": body}
-        return json.dumps(document).encode()
+        text = _canonical(
+            {
+                **self.rest,
+                "generation": self.generation,
+                "jobs": {k: {**self.unknown.get(k, {}), **vars(j)} for k, j in self.jobs.items()},
+                "repos": {n: {**self.unknown.get("repo:" + n, {}), **vars(r)} for n, r in self.repos.items()},
+            }
+        )
+        head = json.dumps({"format": FORMAT, "version": VERSION, "checksum": _digest(text)})
+        return f'{head[:-1]}, "body": {text}}}'.encode()
 
 
 def load(path: Path) -> Content | None:
@@ -100,7 +107,11 @@ def load(path: Path) -> Content | None:
 
 
 def refuse_odd(path: Path) -> None:
-    """Misconfigured for what is there and is no regular file; Missing where the system hides even that."""
+    """Misconfigured for what is there and is no regular file, and for a place on a network share.
+
+    Missing where the system hides even that.
+    """
+    refuse_share(path, _mounts())
     try:
         mode = path.stat().st_mode
     except _ABSENT:
@@ -110,6 +121,44 @@ def refuse_odd(path: Path) -> None:
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
         raise Misconfigured(f"{path} is {what}; it was left untouched. Set STATE_FILE to the path of a file.")
+
+
+def refuse_closed(path: Path) -> None:
+    """Missing where nothing can be made beside the file, which every change of it needs. Room is not looked at."""
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise Missing(
+            f"{path.parent} cannot be written, so {path.name} could never change. Look at it with "
+            f"`{look(path.parent)}`, or set STATE_FILE to a path in another folder."
+        )
+
+
+def refuse_share(path: Path, mounts: str) -> None:
+    """Misconfigured where the file would be on a network share; `mounts`: as in Linux's /proc/self/mountinfo.
+
+    Locks, renames and syncs do not hold there as they do on a disk of this machine. The root is let through: a
+    machine or a sandbox that has its root there has it for itself.
+    """
+    place = os.path.realpath(path.parent)
+    deepest, kind = "", ""
+    for line in mounts.splitlines():
+        fields, _, about = line.partition(" - ")
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields.split(" ")[4])
+        inside = place == point or place.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(deepest):  # of two at one point the later one is on top
+            deepest, kind = point, about.split(" ")[0]
+    if kind in _SHARES and deepest != "/":
+        raise Misconfigured(
+            f"{path} is on a network share ({kind} at {deepest}), where a crash can damage it and two daemons do not "
+            "see each other; it was left untouched. Set STATE_FILE to a path on a local disk."
+        )
+
+
+def _mounts() -> str:
+    """Empty where the system has no such list: there nothing is known of shares."""
+    try:
+        return Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return ""
 
 
 def look(path: Path) -> str:
@@ -127,8 +176,13 @@ def _known(kind: type[Job] | type[RepoMemory], data: Mapping[str, Any]) -> tuple
     return {k: v for k, v in data.items() if k in names}, {k: v for k, v in data.items() if k not in names}
 
 
-def _digest(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+def _canonical(body: Mapping[str, Any]) -> str:
+    """The one text for this content, whatever order its fields came in."""
+    return json.dumps(body, sort_keys=True)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _body(path: Path, raw: bytes) -> dict[str, Any]:
@@ -143,7 +197,7 @@ def _body(path: Path, raw: bytes) -> dict[str, Any]:
     if not isinstance(document.get("version"), int) or document["version"] > VERSION:
         raise _newer(path, f"format {document.get('version')}, this program knows {VERSION}")
     body = document.get("body")
-    if not isinstance(body, dict) or document.get("checksum") != _digest(body):
+    if not isinstance(body, dict) or document.get("checksum") != _digest(_canonical(body)):
         raise Damaged(path, "the checksum does not fit")
     return body
 
@@ -170,30 +224,43 @@ def set_aside(path: Path) -> Path:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Put the content in the place of the file, durably; the one that was there becomes `.prev`."""
+    """Put the content in the place of the file, durably; the one that was there becomes `.prev`.
+
+    OSError leaves the old content or, when only the last step failed, the new one; never a part, and no second file.
+    """
     temporary = beside(path, f".tmp-{os.getpid()}-{threading.get_ident()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    link = beside(path, f".tmp-prev-{os.getpid()}-{threading.get_ident()}")
     try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(temporary, content)
         if path.exists():
-            _keep_previous(path)
+            # A link, not a rename: the current file stays in place until the new one replaces it.
+            link.unlink(missing_ok=True)
+            os.link(path, link)
+            link.replace(beside(path, ".prev"))
+            link.unlink(missing_ok=True)  # a rename between two names of one file, after a write that failed, is none
         temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        for file in (temporary, link):
+            with contextlib.suppress(OSError):  # the first trouble is the one to tell; a start sweeps what stays
+                file.unlink()
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
 
 
-def _keep_previous(path: Path) -> None:
-    # A link, not a rename: the current file stays in place until the new one replaces it.
-    link = beside(path, f".tmp-prev-{threading.get_ident()}")
-    link.unlink(missing_ok=True)
-    os.link(path, link)
-    link.replace(beside(path, ".prev"))
+def _write(path: Path, content: bytes) -> None:
+    """A new file, whole on the disk when this returns."""
+    path.unlink(missing_ok=True)  # ours, from a write that failed and could not tidy up
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(fd, left) :]
+        os.fsync(fd)
+        if sys.platform == "darwin":
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # there fsync stops at the drive's own memory
+    finally:
+        os.close(fd)

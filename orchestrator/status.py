@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
+from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
-from orchestrator.model import Job, Kind, Status
+from orchestrator.model import Job, Kind, Pause, Status
 from orchestrator.printable import printable
 from orchestrator.state import Saved
 
@@ -34,7 +35,7 @@ def group(job: Job, daemon_lives: bool) -> Group:
 
 
 def document(saved: Saved, now: float) -> dict[str, Any]:
-    """The JSON form: `{version, generated_at, daemon, counts, cost_usd, items}`, times in seconds since 1970."""
+    """`{version, generated_at, daemon, counts, cost_usd, pauses, items}`, times in seconds since 1970."""
     lives = saved.holder is not None
     items = [_item(job, lives, now) for job in _sorted(saved.jobs)]
     return {
@@ -45,9 +46,11 @@ def document(saved: Saved, now: float) -> dict[str, Any]:
             "pid": saved.holder.pid if saved.holder else None,
             "since": saved.holder.since if saved.holder else None,
             "polled_at": saved.polled_at,
+            "open_files": saved.holder.open_files if saved.holder else None,
         },
         "counts": {g.value: sum(1 for item in items if item["group"] == g.value) for g in Group},
         "cost_usd": round(sum(job.cost_usd for job in saved.jobs), 6),
+        "pauses": [asdict(pause) for pause in saved.pauses],
         "items": items,
     }
 
@@ -56,7 +59,7 @@ def text(saved: Saved, now: float, width: int = 80) -> str:
     """The form for a person: what needs one first. Done items of the last 24 hours only."""
     lives = saved.holder is not None
     one_repo = len({job.repo for job in saved.jobs}) == 1
-    blocks = []
+    blocks = [_paused(pause, now, width) for pause in saved.pauses]
     for place in Group:
         jobs = [j for j in _sorted(saved.jobs) if group(j, lives) is place]
         if place is Group.DONE:
@@ -72,6 +75,13 @@ def text(saved: Saved, now: float, width: int = 80) -> str:
     if not blocks:
         blocks.append("Nothing to show: no item was worked on in the last 24 hours.")
     return "\n\n".join([*blocks, _footer(saved, now)])
+
+
+def _paused(pause: Pause, now: float, width: int) -> str:
+    what = {"agent": "no agent runs", "disk": "no worktree is made"}[pause.what]
+    again = f"tried again in {duration(pause.until - now)}" if pause.until > now else "tried again now"
+    lines = [f"paused: {what} for {duration(now - pause.since)}, {again}"]
+    return "\n".join([*lines, *_wrapped(pause.reason, width)])
 
 
 def outcome(job: Job) -> str | None:
@@ -100,10 +110,9 @@ def _merged(job: Job) -> str:
 
 
 def _reviewed(job: Job) -> str | None:
-    answer = job.facts.get("review")
-    if answer is None:
+    if "verdict" not in job.facts:
         return None
-    verdict, findings = str(answer["verdict"]).replace("_", " "), len(answer["findings"])
+    verdict, findings = str(job.facts["verdict"]).replace("_", " "), int(job.facts["findings"])
     return f"reviewed {job.head[:10]}: {verdict}, {findings} finding{'' if findings == 1 else 's'}"
 
 
@@ -155,6 +164,10 @@ def _item(job: Job, lives: bool, now: float) -> dict[str, Any]:
         "reason": _reason(job, lives, now),
         "outcome": outcome(job),
         "attempt": job.attempt,
+        "failures": job.failures,
+        "continuations": job.continuations,
+        "pauses": job.pauses,
+        "waits": job.waits,
         "elapsed_seconds": round(_elapsed(job, lives, now), 1),
         "agent_seconds": round(job.seconds, 1),
         "turns": job.turns,
@@ -188,8 +201,12 @@ def _details(job: Job, lives: bool, now: float, width: int) -> list[str]:
     lines = []
     told = outcome(job) if job.status is Status.DONE else _reason(job, lives, now)
     for words in (job.title, told or ""):
-        lines += textwrap.wrap(printable(words), width, initial_indent="      ", subsequent_indent="      ")
+        lines += _wrapped(words, width)
     return lines
+
+
+def _wrapped(words: str, width: int) -> list[str]:
+    return textwrap.wrap(printable(words), width, initial_indent="      ", subsequent_indent="      ")
 
 
 def _footer(saved: Saved, now: float) -> str:

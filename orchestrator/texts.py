@@ -1,7 +1,6 @@
 """Every sentence that a person reads on GitHub: what happened, on which SHA, what to do next.
 
-Pure functions. Each comment of ours begins with a hidden marker by which it is found again; the marker
-counts only together with the author's id. Text that came from elsewhere passes through `quoting`.
+Pure functions. Text that came from elsewhere passes through `quoting`; how our comments are found again: `marks`.
 """
 
 from __future__ import annotations
@@ -10,11 +9,9 @@ import re
 import time
 from collections.abc import Sequence
 
-from orchestrator.model import Comment, Finding, Job, Kind
+from orchestrator.model import Finding, Job, Kind
 from orchestrator.quoting import cap, fence, inert, plain, tail
 
-MARK = "<!-- orchestrator:"
-_CLAIM = re.compile(rf"{MARK}\S+ --><!-- claim (\w+) (\w*) -->")
 _ACTS_IN_TITLE = re.compile(r"(?<!\w)@(?=\w)|#(?=\d)|\bGH-(?=\d)", re.IGNORECASE)
 
 WITHDRAWN = "The issue was closed or its label was taken off; the run was stopped and nothing was pushed."
@@ -26,41 +23,6 @@ CLEARED = "Cleared by `orchestrator clear`."
 def short(sha: str) -> str:
     """A SHA as people read it."""
     return f"`{sha[:10]}`"
-
-
-def marked(job: Job, key: str, text: str) -> str:
-    """The comment as it is posted: marker first, within GitHub's limits."""
-    return f"{mark(job, key)}{job.facts.get('claim', '')}\n{cap(text)}"
-
-
-def mark(job: Job, key: str) -> str:
-    return f"{MARK}{job.key}:{key} -->"
-
-
-def reply_mark(repo: str, number: int, comment: int) -> str:
-    """The marker of an answer to a comment that started nothing."""
-    return f"{MARK}{repo}#{number}:reply-{comment} -->"
-
-
-def claim(instance: str, event: str) -> str:
-    """What follows the marker where one of several daemons says whose the wish of a label event is."""
-    return f"<!-- claim {instance} {event} -->"
-
-
-def claimed(body: str) -> tuple[str, str]:
-    """The instance and the event of a claim; empty where a comment claims nothing."""
-    found = _CLAIM.match(body)
-    return (found[1], found[2]) if found else ("", "")
-
-
-def is_ours(comment: Comment, own_id: int) -> bool:
-    """Written by this daemon: our account and a marker (the account may also be its owner's)."""
-    return comment.author is not None and comment.author.id == own_id and comment.body.startswith(MARK)
-
-
-def said(comment: Comment) -> str:
-    """One of our comments as a person reads it: without its marker."""
-    return comment.body.partition("\n")[2]
 
 
 def count(number: int, word: str) -> str:
@@ -108,7 +70,10 @@ def progress(job: Job) -> str:
 def limited(job: Job, what: str, until: float) -> str:
     """The sticky comment while an agent may not work; `until`: seconds since 1970."""
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(until))
-    lines = [f"**Waiting**: {what} It goes on by itself at {when}, with attempt {job.attempt} ({spent(job)})."]
+    lines = [
+        f"**Waiting**: {what} It goes on by itself, with attempt {job.attempt}, as soon as that is over; ",
+        f"looked at again at {when} ({spent(job)}).",
+    ]
     lines.append(_HOW_TO_CANCEL[job.kind])
     return "\n".join(lines)
 
@@ -146,6 +111,10 @@ def pushed_meanwhile(job: Job) -> str:
         f"Somebody else pushed to `{job.branch}` meanwhile; their commits were left alone and ours "
         f"({short(job.head)}) were not pushed. Delete or merge that branch first."
     )
+
+
+def branch_gone(job: Job) -> str:
+    return f"The branch `{job.branch}` was deleted meanwhile, so the new commits ({short(job.head)}) were not pushed."
 
 
 def pull_title(title: str) -> str:
@@ -220,7 +189,7 @@ def review_body(job: Job, verdict: str, summary: str, rest: Sequence[Finding]) -
         lines.append("Findings outside of the diff's lines:")
         lines.append("\n".join(f"- `{inert(f.path)}`{_line(f)} ({f.severity}): {inert(f.text)}" for f in rest))
     lines.append("An automated opinion: it neither approves nor blocks.")
-    return marked(job, f"review-{job.head}", "\n\n".join(lines))
+    return "\n\n".join(lines)
 
 
 def _line(finding: Finding) -> str:
@@ -382,6 +351,20 @@ def attempt_over(job: Job, why: str) -> str:
 BLOCKED = "waiting for GitHub, which still calls this pull request blocked"
 TURN = "waiting for its turn"
 QUEUED = "in the merge queue of GitHub"
+
+
+def crash_loop(times: int) -> str:
+    return (
+        f"The daemon ended unexpectedly {times} times within ten minutes while it worked on this, so it was given up. "
+        "The daemon's log says how it ended."
+    )
+
+
+def cut_off_often(times: int) -> str:
+    return (
+        f"The agent's run was cut off {times} times because the daemon ended unexpectedly, so it was given up. What "
+        "was made is kept: `orchestrator salvage list` on the daemon's machine."
+    )
 
 
 def gave_up(reason: str) -> str:

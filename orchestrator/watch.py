@@ -6,10 +6,10 @@ next look; the memory of a look is written last.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from orchestrator import texts
 from orchestrator.decide.triggers import Begin, Cancel, Decision, Rules, Tell, decide
 from orchestrator.decide.verdict import broken
 from orchestrator.errors import Retry
@@ -19,14 +19,20 @@ from orchestrator.git.run import Identity
 from orchestrator.github.api import Api
 from orchestrator.github.feed import Feed
 from orchestrator.github.transport import ApiError, Moved, Transport, Unknown
-from orchestrator.jobs.desk import Place, place_folder
+from orchestrator.housekeeping import collect
+from orchestrator.jobs.desk import STICKY, Place, place_folder, tree_name
 from orchestrator.jobs.reading import may_cancel
 from orchestrator.log import get, of_job
+from orchestrator.marks import Marks, said
 from orchestrator.model import IN_PROGRESS, Actor, Comment, Job, Kind, Repo, Status
 from orchestrator.settings import Settings
 from orchestrator.state import RepoMemory, State
 
-KEPT_DONE = 200  # finished jobs kept per repository for `status`
+KEPT_DONE = 100  # finished jobs kept per repository for `status`
+_DAY = 86400.0
+_KEPT_FACTS = frozenset(
+    (*("failed", "merged_before", "merged_by", "verdict", "findings", "pushed", "label_seen", "answered"), "retried")
+)
 
 
 class Watch:
@@ -47,6 +53,11 @@ class Watch:
     def _api(self) -> Api:
         return self._feed.api
 
+    def renew(self, token: str) -> None:
+        """Use this token from the next look on."""
+        self._token = token
+        self.place = None
+
     def look(self, end: Callable[[Cancel], None]) -> bool:
         """One poll; whether all of it could be done. `end` stops a job. Raises as `Feed.look`."""
         jobs = {k: j for k, j in self._state.jobs.items() if j.repo == self.name}
@@ -60,7 +71,7 @@ class Watch:
         if all(done):
             # Last: what is not acknowledged by now is offered again.
             self._state.put_repo(memory)
-            self._prune(memory)
+            self._prune(memory, world.now)
         return all(done)
 
     def _rules(self) -> Rules:
@@ -78,7 +89,7 @@ class Watch:
         folder = place_folder(self._settings.worktree_base, self.name)
         identity = Identity(self._me.login, f"{self._me.id}+{self._me.login}@users.noreply.github.com")
         mirror = Mirror(folder / "mirror.git", Access(repo.clone_url, self._token), identity)
-        return Place(repo, self._api, mirror, folder, self._me, self._token)
+        return Place(repo, self._api, mirror, folder, self._me, Marks(self._token, self._me.id), self._token)
 
     def _carry_out(self, decision: Decision, end: Callable[[Cancel], None]) -> bool:
         """Whether it is done."""
@@ -114,25 +125,44 @@ class Watch:
         """Answer once, and only somebody who may ask."""
         if comment.author is None or not self._api.permission(comment.author).may_write:
             return
-        mark = texts.reply_mark(self.name, comment.number, comment.id)
-        ours = [c for c in self._api.comments(comment.number) if texts.is_ours(c, self._me.id)]
-        if not any(c.body.startswith(mark) or texts.said(c) == text for c in ours):
+        marks = Marks(self._token, self._me.id)
+        mark = marks.reply(self.name, comment.number, comment.id)
+        ours = [c for c in self._api.comments(comment.number) if marks.fit(c)]
+        if not any(c.body.startswith(mark) or said(c) == text for c in ours):
             try:
                 self._api.comment(comment.number, f"{mark}\n{text}")
             except ApiError as error:
                 # A definite no (a locked conversation), so asking at each poll would only hold up the others.
                 get().warning("reply_refused", repo=self.name, item=str(comment.number), answer=str(error))
 
-    def _prune(self, memory: RepoMemory) -> None:
+    def _prune(self, memory: RepoMemory, now: float) -> None:
+        """What is over takes little room, and none after a while: the file is written whole at every change."""
         jobs = [j for j in self._state.jobs.values() if j.repo == self.name]
         is_open = {j.key for j in jobs if str(j.number) in memory.heads}
         for job in jobs:
             if job.status is Status.PARKED and job.kind is not Kind.IMPLEMENT and job.key not in is_open:
                 self._state.put(replace(job, status=Status.DONE))  # nobody is needed for it any more
+            elif job.status is Status.DONE and job != _slim(job):
+                self._state.put(_slim(job))
         # The review of an open PR stays: it is the proof that this head was reviewed.
         done = [j for j in jobs if j.status is Status.DONE and not (j.kind is Kind.REVIEW and j.key in is_open)]
-        for job in sorted(done, key=lambda j: j.updated_at)[:-KEPT_DONE]:
+        done.sort(key=lambda j: j.updated_at)
+        old = [j for j in done if j.updated_at < now - self._settings.keep_days * _DAY]
+        for job in {j.key: j for j in (*done[:-KEPT_DONE], *old)}.values():
             self._state.drop(job.key)
+
+    def tidy_up(self) -> None:
+        """Collect what nobody needs any more; for a thread of its own."""
+        if self.place is not None:
+            jobs = [j for j in self._state.jobs.values() if j.repo == self.name]
+            live = {tree_name(j) for j in jobs if j.status in (Status.RUNNING, Status.WAITING)}
+            collect(self.place.folder, self.place.mirror, live, time.time(), self._settings.keep_days)
+
+
+def _slim(job: Job) -> Job:
+    """What `status` and a later wish for the same item need of one that is over."""
+    kept = {k: v for k, v in job.facts.items() if k in _KEPT_FACTS}
+    return replace(job, summary="", facts=kept, effects={k: v for k, v in job.effects.items() if k == STICKY})
 
 
 def _is_claimed(job: Job) -> bool:

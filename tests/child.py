@@ -55,12 +55,14 @@ class Child:
             "poll_interval": 0.05,
             "review_prs": "off",
             "review_debounce": 0,
+            "disk_floor_gb": 0,
             "ci_settle": 0.05,
             "log_format": "json",
             "claude_command": stub("--record", str(self.record), "success"),
             **settings,
         }
         self.started: list[subprocess.Popen[bytes]] = []
+        self.sink: int | None = None
         self._ended_runs = 0
 
     # What people do; GitHub's clock tells whole seconds, so each act comes a few later than what it answers.
@@ -115,15 +117,16 @@ class Child:
         )
 
     def start(self, *words: str, **more: str) -> subprocess.Popen[bytes]:
-        """Start `orchestrator run`; its log is appended to `daemon.log`."""
-        with (self.folder / "daemon.log").open("ab") as log:
+        """Start `orchestrator run`; its log is appended to `daemon.log`, or goes to the descriptor `sink`."""
+        with (self.folder / "daemon.log").open("ab") as file:
+            sink = file.fileno() if self.sink is None else self.sink
             child = subprocess.Popen(
                 [sys.executable, "-m", "orchestrator", "run", *words],
                 cwd=self.folder,
                 env=self.environment(**more),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=sink,
+                stderr=sink,
             )
         self.started.append(child)
         return child
@@ -192,7 +195,7 @@ class Child:
         """Folders of worktrees that are there."""
         place = self.folder / "worktrees/acme/app"
         found = place.iterdir() if place.exists() else []
-        return sorted(p.name for p in found if p.name not in ("mirror.git", "logs") and not p.name.endswith(".lock"))
+        return sorted(p.name for p in found if p.is_dir() and p.name not in ("mirror.git", "logs"))
 
     def processes(self) -> list[str]:
         """Everything that lives and was started by the daemon or by what it started, the daemon included."""
@@ -210,7 +213,8 @@ class Child:
 
     def said(self, target: IssueHandle) -> list[str]:
         """The keys of the daemon's comments on an issue or PR, oldest first; ids and SHAs in them as `*`."""
-        keys = [re.match(r"<!-- orchestrator:[^:]+:(\S+) -->", c.body) for c in target.comments if c.author == "robot"]
+        ours = [c.body for c in target.comments if c.author == "robot"]
+        keys = [re.match(r"<!-- orchestrator:[^:]+:(\S+) \w+ -->", body) for body in ours]
         return [re.sub(r"-[0-9a-f]{40}$|-\d+(?=-|$)", "-*", key[1]) if key else "unmarked" for key in keys]
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.house import House
 
@@ -43,3 +44,10 @@ def make_house(tmp_path: Path) -> Iterator[MakeHouse]:
 def house(make_house: MakeHouse) -> House:
     """The usual house."""
     return make_house()
+
+
+@pytest.fixture
+def lines() -> Iterator[list[Any]]:
+    """What is logged during the test, as it comes."""
+    with capture_logs() as seen:
+        yield seen

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ from typing import Any
 from orchestrator.model import Job, Kind
 from orchestrator.state import State
 
+ROOT = Path(__file__).resolve().parent.parent
 KEY = "acme/app#1/implement"
 
 
@@ -41,3 +45,10 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> bytes:
     document["checksum"] = hashlib.sha256(text.encode()).hexdigest()
     path.write_text(json.dumps(document))
     return path.read_bytes()
+
+
+def script(text: str, *words: object) -> None:
+    """Run Python in a process of its own to its good end."""
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", text, *map(str, words)], capture_output=True, text=True, env=environ)
+    assert done.returncode == 0, done.stderr

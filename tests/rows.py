@@ -1,15 +1,19 @@
-"""The 126 rows of the merge specification, and which test holds each: `python -m tests.rows` writes `tests/rows.md`."""
+"""The 126 rows of the merge specification and the 79 faults, and which test holds each.
+
+`python -m tests.rows` writes `tests/rows.md`.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
 PAGE = HERE / "rows.md"
-_NAME = re.compile(r"test_([PCMKLR]\d+b?)_")
+_NAME = re.compile(r"test_([PCMKLR]\d+b?|F\d\db?)_")
 
 ROWS = {
     # What a poll sees and starts
@@ -146,9 +150,96 @@ ROWS = {
     "R17": "a crash loop",
 }
 
+FAULTS = {
+    # kill -9, power loss, full disks
+    "F01": "killed before the first change for a new item",
+    "F02": "killed before the worktree is made",
+    "F03": "killed while the worktree is made",
+    "F04": "killed while the agent works",
+    "F05": "killed after the agent's end, before the commit",
+    "F05b": "a nested repository, a link that leads out, a huge file in the result",
+    "F06": "killed after the commit, before the push",
+    "F07": "killed after the push, before it is recorded",
+    "F08": "killed between the push and the pull request",
+    "F09": "killed after the pull request was opened, before it is recorded",
+    "F10": "killed after a comment or a review was posted",
+    "F11": "killed while commands run",
+    "F12": "killed after the merge, before it is recorded",
+    "F13": "killed between the merge and the branch's deletion",
+    "F14": "killed while the state is written",
+    "F15": "a crash loop of the daemon",
+    "F16": "power loss",
+    "F17": "the disk is full when the state is written",
+    "F18": "the disk is full in a worktree",
+    "F19": "no more inodes or file descriptors",
+    # GitHub and the way to it
+    "F20": "500, 502, 503 on a read",
+    "F21": "5xx on a write",
+    "F22": "time-outs, no name, no connection",
+    "F23": "the hourly limit is used up",
+    "F24": "a secondary limit",
+    "F25": "the token is revoked",
+    "F26": "a permission or a single sign-on is missing",
+    "F27": "the repository is gone, or access to it",
+    "F28": "the repository is renamed, or another one has its name",
+    "F29": "the default branch is renamed",
+    "F30": "a web page, nothing, or half an answer with 200",
+    "F31": "a stale ETag, a list that misses an item",
+    "F32": "the list changes between two of its pages",
+    "F33": "a new pull request is not listed yet",
+    "F34": "the clock jumps by a day",
+    "F35": "the machine sleeps for eight hours",
+    "F36": "the network is cut in a push",
+    # git and people
+    "F37": "commits of somebody else on our branch",
+    "F38": "a person force-pushes our branch",
+    "F39": "a new head while commands run, or before the call",
+    "F40": "a person deletes our branch",
+    "F41": "closed, unlabelled or deleted while the agent works",
+    "F42": "a merge conflict",
+    "F43": "mergeability that stays unknown",
+    "F44": "a protection or a required check is in the way",
+    "F45": "a worktree deleted by hand",
+    "F46": "our branch is checked out elsewhere",
+    "F47": "an `index.lock` that was left behind",
+    "F48": "a corrupt index, corrupt objects or refs",
+    "F49": "`git gc` by a person during a run",
+    # The agent and its processes
+    "F50": "the agent hangs before its first byte",
+    "F51": "the agent falls silent",
+    "F52": "the agent is done and its process stays",
+    "F53": "the agent ends before its background task",
+    "F54": "floods, huge lines, bytes that are no text",
+    "F55": "a stream without a result",
+    "F56": "the agent ignores SIGTERM",
+    "F57": "the agent forks away and keeps the output open",
+    "F58": "a fork or memory bomb",
+    "F59": "the account's usage limit",
+    "F60": "the service is overloaded",
+    "F61": "not logged in",
+    "F62": "the program is missing",
+    "F63": "the program is replaced while it runs",
+    "F64": "the budget or the turns are used up",
+    "F65": "no change, or prose where an answer in a form was asked for",
+    # The daemon itself
+    "F66": "two daemons on one machine",
+    "F67": "two daemons on two machines",
+    "F68": "a pid that somebody else has after a reboot",
+    "F69": "the state file is cut, damaged, no JSON",
+    "F70": "the state file is of an older version",
+    "F71": "the state file is of a newer version",
+    "F72": "the state's folder cannot be written",
+    "F73": "settings that are wrong at the next start",
+    "F74": "the log cannot be written",
+    "F75": "SIGTERM",
+    "F77": "a flood of comments",
+    "F78": "markers and commands of strangers",
+}
 
+
+@cache
 def tests() -> dict[str, list[str]]:
-    """The tests of each row by the ids that their names begin with, as pytest names them."""
+    """The tests of each row and fault by the ids that their names begin with, as pytest names them."""
     found: dict[str, list[str]] = {}
     for file in sorted(HERE.glob("test_*.py")):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -163,14 +254,19 @@ def page() -> str:
 
 
 def _lines() -> Iterator[str]:
-    held = tests()
-    yield "# The rows of the merge specification and the tests that hold them"
+    yield "# The rows of the merge specification, the faults, and the tests that hold them"
     yield ""
     yield "Written by `python -m tests.rows`. Every test runs the daemon or the part that decides; none is skipped."
+    yield from _table("row", ROWS)
+    yield from _table("fault", FAULTS)
+
+
+def _table(title: str, rows: Mapping[str, str]) -> Iterator[str]:
+    held = tests()
     yield ""
-    yield "| row | what happens | tests |"
+    yield f"| {title} | what happens | tests |"
     yield "|---|---|---|"
-    for row, what in ROWS.items():
+    for row, what in rows.items():
         yield f"| {row} | {what} | {'<br>'.join(f'`{test}`' for test in held.get(row, ()))} |"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from orchestrator import refusals, texts
-from orchestrator.model import Actor, Comment, Finding, Job, Kind
+from orchestrator.model import Finding, Job, Kind
 
 PAGE = Path(__file__).parent / "sentences.md"
 
@@ -45,7 +45,6 @@ WORK = Job(
 )
 READ = replace(WORK, kind=Kind.REVIEW, number=43, trigger=HEAD)
 FINDING = Finding("app.py", 3, "high", "This divides by zero.")
-OURS = Comment(5, 7, Actor(1, "robot"), texts.marked(MERGE, "status", "Good."), 0.0, 0.0)
 
 # By name: the arguments of each call that is shown.
 CALLS: dict[str, list[tuple[object, ...]]] = {
@@ -59,6 +58,7 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "base_kept_moving": [(4,)],
     "behind": [("main",)],
     "blocked": [("main",)],
+    "branch_gone": [(WORK,)],
     "branch_kept": [("topic", texts.IS_PROTECTED), (HOSTILE, texts.IS_DEFAULT)],
     "branch_taken": [("feature/issue-42", HEAD)],
     "cancelled_by": [("bob",)],
@@ -66,6 +66,8 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "checks_failed": [(("lint",),), (("deploy (action_required)",),), ((HOSTILE, "unit"),)],
     "checks_late": [(("deploy",), 3600.0), ((), 900.0)],
     "command_failed": [("make test", 1, 2, 3), ("make lint", 2, 2, -9)],
+    "crash_loop": [(5,)],
+    "cut_off_often": [(7,)],
     "command_late": [("make test", 1, 1, 600.0)],
     "conflict": [(("app.py", HOSTILE), BASE)],
     "failed": [(WORK, "The agent failed.", "/var/w/issue-42", "label it `ready`", b"boom \x1b[1m\n```\n@team")],
@@ -107,7 +109,6 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "retargeted": [("main", "next"), ("main", "main")],
     "review_body": [(READ, "comment", "Fine.", ()), (READ, "request_changes", HOSTILE, (FINDING,))],
     "reviewed": [(READ, "approve", 1), (READ, "request_changes", 2)],
-    "said": [(OURS,)],
     "short": [(HEAD,)],
     "spent": [(WORK,)],
     "stacked": [((8, 9),)],
@@ -123,7 +124,7 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "usage": [("/merge",)],
     "waiting_for_checks": [(("slow",),), ((),)],
 }
-MACHINERY = {"claim", "claimed", "count", "is_ours", "mark", "marked", "reply_mark"}  # no sentence of their own
+MACHINERY = {"count"}  # no sentence of their own
 
 
 def functions(room: ModuleType) -> dict[str, object]:

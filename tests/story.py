@@ -72,7 +72,7 @@ def ready(house: House, title: str = "Greet people", body: str | None = "Please.
 
 def sticky(issue: IssueHandle) -> list[str]:
     """The comments that are edited as things go on."""
-    return [c.body.split("-->\n", 1)[-1] for c in issue.comments if ":sticky -->" in c.body]
+    return [c.body.split("-->\n", 1)[-1] for c in issue.comments if ":sticky " in c.body.splitlines()[0]]
 
 
 def outcomes(issue: IssueHandle) -> list[str]:
@@ -80,7 +80,7 @@ def outcomes(issue: IssueHandle) -> list[str]:
     return [
         c.body.split("-->\n", 1)[-1]
         for c in issue.comments
-        if c.author == "robot" and c.body.startswith("<!-- orchestrator:") and ":sticky -->" not in c.body
+        if c.author == "robot" and c.body.startswith("<!-- orchestrator:") and ":sticky " not in c.body.splitlines()[0]
     ]
 
 

@@ -1,11 +1,14 @@
 """An agent for tests that behaves oddly on demand, on Claude Code's command line and in its stream of events.
 
-    CLAUDE_COMMAND="python tests/stub_agent.py [--record FILE] [--review SCENARIO] SCENARIO [ARG]"
+    CLAUDE_COMMAND="python tests/stub_agent.py [--record FILE] [--review SCENARIO] [--sessions FOLDER] SCENARIO [ARG]"
 
 What the daemon appends (`-p ...`) follows. A run with `--json-schema` plays the `--review` scenario (default `review`),
 any other run plays SCENARIO. `@FILE` as SCENARIO takes the scenario, with its ARG, from the first line of FILE and
 removes that line while others follow: a different behaviour for each run. `--record FILE` appends one JSON line per
-run: argv, env, cwd, pid, stdin. Whatever hangs here ends by itself after a minute.
+run: argv, env, cwd, pid, stdin. `--sessions FOLDER` remembers each session there, so that `--resume` goes on with it;
+without it no session is known. A probe (its instructions are called `probe.md`) uses no line up: it fails where the
+next run would meet a service that fails, else it is good, and is recorded in FILE.probes. Whatever hangs here ends by
+itself after a minute.
 
 Work: `success` appends a line to the file ARG (`agent.txt`) and leaves it uncommitted · `commits` the same, committed ·
 `no-change` · `obeys` does what the prompt says: repeats it and its environment in its text · `conflict-markers` leaves
@@ -16,7 +19,8 @@ Output: `flood` ARG MiB (50), then success · `long-line` 10 MB in one line, the
 nonsense lines, then success · `deep` JSON nested too deeply, then success · `truncated` half a result, exit 0 ·
 `no-result` exit 0.
 Failure: `is-error` exit 0 with is_error · `exit-1` with a word on stderr · `bad-exit` a good result, then exit 3 ·
-`max-turns` · `budget` · `not-logged-in` · `billing` · `overloaded` · `bad-request` · `usage-limit` until ARG (epoch
+`max-turns` · `budget` · `not-logged-in` · `billing` · `overloaded` · `overloaded-at-work` (not for a probe) ·
+`bad-request` · `usage-limit` until ARG (epoch
 seconds) · `limit-unknown` the same without a time · `limit-then-good` limited for a while, then success.
 Leftovers, each then success, pids as lines in the file ARG: `setsid-child` · `double-fork` which holds stdout ·
 `nohup-child`.
@@ -37,6 +41,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+FLAGS = (
+    *("-p", "--input-format", "--output-format", "--verbose", "--setting-sources", "--strict-mcp-config", "--tools"),
+    *("--permission-mode", "--allowedTools", "--max-budget-usd", "--session-id", "--resume", "--json-schema"),
+)
+SERVICE = ("usage-limit", "limit-unknown", "not-logged-in", "billing", "overloaded")
 
 INIT = {"type": "system", "subtype": "init", "model": "stub", "claude_code_version": "stub"}
 GOOD = {"type": "result", "subtype": "success", "is_error": False, "terminal_reason": "completed"}
@@ -278,6 +288,7 @@ SCENARIOS: dict[str, Callable[[Run], int]] = {
     "not-logged-in": lambda run: run.api_error("authentication_failed", None, "Not logged in · Please run /login"),
     "billing": lambda run: run.api_error("billing_error", 400, "Credit balance is too low"),
     "overloaded": lambda run: run.api_error("server_error", 529, "Overloaded"),
+    "overloaded-at-work": lambda run: run.api_error("server_error", 529, "Overloaded"),
     "bad-request": lambda run: run.api_error("unknown", 400, "messages: too odd"),
     "usage-limit": usage_limit,
     "limit-unknown": limit_unknown,
@@ -301,14 +312,28 @@ def choose(own: argparse.Namespace, flags: list[str]) -> tuple[str, str]:
     """The scenario of this run and its argument."""
     if "--json-schema" in flags:
         return own.review, ""
-    if not own.scenario.startswith("@"):
-        return own.scenario, own.arg
-    script = Path(own.scenario[1:])
-    now, *later = script.read_text().splitlines()
-    if later:
-        script.write_text("\n".join(later) + "\n")
-    name, _, arg = now.partition(" ")
-    return name, arg
+    name, arg = own.scenario, own.arg
+    if name.startswith("@"):
+        script = Path(name[1:])
+        now, *later = script.read_text().splitlines()
+        if later and not is_probe(flags):
+            script.write_text("\n".join(later) + "\n")
+        name, _, arg = now.partition(" ")
+    return ("no-change", "") if is_probe(flags) and name not in SERVICE else (name, arg)
+
+
+def is_probe(flags: list[str]) -> bool:
+    return any(Path(flag).name == "probe.md" for flag in flags)
+
+
+def resumed(own: argparse.Namespace, flags: list[str], session: str) -> bool:
+    """Whether this run may go on; a new session is remembered, where sessions are."""
+    if "--resume" in flags:
+        return bool(own.sessions and (own.sessions / session).exists())
+    if own.sessions:
+        own.sessions.mkdir(exist_ok=True)
+        (own.sessions / session).touch()
+    return True
 
 
 def record(file: Path, stdin: str) -> None:
@@ -321,19 +346,26 @@ def main(argv: list[str]) -> int:
     if argv[-1] == "--version":
         sys.stdout.write("0.0.0 (stub of Claude Code)\n")
         return 0
+    if argv[-1] == "--help":
+        sys.stdout.write("\n".join(FLAGS))
+        return 0
     parser = argparse.ArgumentParser()
     parser.add_argument("--record", type=Path)
     parser.add_argument("--review", default="review")
+    parser.add_argument("--sessions", type=Path)
     parser.add_argument("scenario")
     parser.add_argument("arg", nargs="?", default="")
     own, flags = parser.parse_args(argv[: argv.index("-p")]), argv[argv.index("-p") :]
     line = sys.stdin.readline()
     if own.record:
-        record(own.record, line)
-    name, arg = choose(own, flags)
+        record(own.record.with_name(f"{own.record.name}.probes") if is_probe(flags) else own.record, line)
+    run = Run("", flags, json.loads(line)["message"]["content"])
+    if not resumed(own, flags, run.session):
+        unknown = f"No conversation found with session ID: {run.session}"
+        return run.failed({**FAILED, "subtype": "error_during_execution"}, errors=[unknown])
+    name, run.arg = choose(own, flags)
     if name == "hang":
         return wait_for_the_end()
-    run = Run(arg, flags, json.loads(line)["message"]["content"])
     run.event(INIT)
     return SCENARIOS[name](run)
 

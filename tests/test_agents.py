@@ -159,10 +159,10 @@ def test_a_resumed_run_names_the_session_as_such(bench: Bench) -> None:
         ("deep", Outcome.DONE, ""),
         ("limit-then-good", Outcome.DONE, ""),
         ("hang-after-result", Outcome.DONE, ""),
-        ("truncated", Outcome.CRASHED, "Claude Code ended with code 0 and gave no result: it said nothing"),
-        ("no-result", Outcome.CRASHED, "Claude Code ended with code 0 and gave no result: it said nothing"),
+        ("truncated", Outcome.INCOMPLETE, "Claude Code ended with code 0 and gave no result: it said nothing"),
+        ("no-result", Outcome.INCOMPLETE, "Claude Code ended with code 0 and gave no result: it said nothing"),
         ("is-error", Outcome.CRASHED, "Claude Code failed: It fell over."),
-        ("exit-1", Outcome.CRASHED, "Claude Code ended with code 1 and gave no result: stub: out of order"),
+        ("exit-1", Outcome.INCOMPLETE, "Claude Code ended with code 1 and gave no result: stub: out of order"),
         ("bad-exit", Outcome.CRASHED, "Claude Code reported success but ended with code 3."),
         ("max-turns", Outcome.TURNS, "It was not done after 7 turns (MAX_TURNS)."),
         ("budget", Outcome.BUDGET, "It was not done when its $2.5 were spent (RUN_BUDGET_USD)."),
@@ -214,7 +214,7 @@ def test_a_failed_run_reports_what_it_cost(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("scenario", "bounds", "outcome"),
     [
-        ("hang", Bounds(7, 2.5, total=60.0, stall=0.4), Outcome.STALLED),
+        ("hang", Bounds(7, 2.5, total=60.0, stall=0.4), Outcome.INCOMPLETE),
         ("silence", Bounds(7, 2.5, total=60.0, stall=1.0), Outcome.STALLED),
         ("silence", Bounds(7, 2.5, total=1.0, stall=60.0), Outcome.TIMED_OUT),
         ("ignores-sigterm", Bounds(7, 2.5, total=60.0, stall=1.0), Outcome.STALLED),
@@ -275,7 +275,7 @@ def test_a_valid_review_arrives_as_data(bench: Bench) -> None:
 )
 def test_a_review_in_another_form_is_never_an_answer(bench: Bench, scenario: str, detail: str) -> None:
     result = bench.review(scenario)
-    assert (result.outcome, result.data, result.detail) == (Outcome.CRASHED, None, detail)
+    assert (result.outcome, result.data, result.detail) == (Outcome.FORM, None, detail)
 
 
 @pytest.mark.parametrize(
@@ -348,8 +348,8 @@ def test_a_version_that_fails_is_told_with_its_reason() -> None:
 
 
 def test_a_probe_is_one_small_run() -> None:
-    assert Claude(f"{STUB} no-change", ENVIRON).probe().outcome is Outcome.DONE
-    assert Claude(f"{STUB} not-logged-in", ENVIRON).probe().outcome is Outcome.AUTH
+    assert Claude(f"{STUB} no-change", ENVIRON).probe(Stop()).outcome is Outcome.DONE
+    assert Claude(f"{STUB} not-logged-in", ENVIRON).probe(Stop()).outcome is Outcome.AUTH
 
 
 @pytest.mark.parametrize("bounds", [Bounds(0, 1.0, 9.0, 9.0), Bounds(-1, 1.0, 9.0, 9.0), Bounds(5, 0.0, 9.0, 9.0)])

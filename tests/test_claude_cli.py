@@ -18,7 +18,7 @@ import pytest
 
 from orchestrator.agents.base import Bounds, Outcome, Role, RunResult, Task
 from orchestrator.agents.claude import Claude
-from orchestrator.agents.prompts import REVIEW_SCHEMA, prompt_file
+from orchestrator.agents.prompts import CONTINUE, REVIEW_SCHEMA, prompt_file
 from orchestrator.clock import Stop
 from orchestrator.process import sweep
 from tests import programs
@@ -227,7 +227,7 @@ def test_a_review_that_calls_a_writing_tool_changes_nothing(reviewed: Ran) -> No
 def test_json_in_plain_text_is_no_review(place: Place) -> None:
     with ModelApi(lambda request: say(json.dumps(ANSWER))) as api:
         result = place.claude(api.url).run(place.task(Role.REVIEW, schema=REVIEW_SCHEMA), BOUNDS, Stop())
-    assert (result.outcome, result.data) == (Outcome.CRASHED, None)
+    assert (result.outcome, result.data) == (Outcome.FORM, None)
     assert result.detail
 
 
@@ -304,5 +304,51 @@ def test_a_stopped_run_goes_on_where_it_was(place: Place) -> None:
     assert texts[-1].endswith("Go on.")
 
 
-def test_the_program_says_its_version(place: Place) -> None:
-    assert programs.CLAUDE.version in place.claude("http://127.0.0.1:9").version()
+def test_F04_a_run_that_was_killed_goes_on_in_its_session(place: Place) -> None:
+    began = place.root / "began"
+    subprocess.run(["mkfifo", str(began)], check=True)
+    task = place.task()
+
+    def kill_once_it_began() -> None:
+        began.read_text()
+        sweep(task.run_id)
+
+    watcher = threading.Thread(target=kill_once_it_began, daemon=True)
+    watcher.start()
+    first = use("Bash", command=f"echo > {began}; tail -f /dev/null").tokens(input=100_000, output=10_000)
+    with ModelApi([first, say("Done after all.").tokens(input=1000, output=100)]) as api:
+        claude = place.claude(api.url)
+        killed = claude.run(task, BOUNDS, Stop())
+        watcher.join(10)
+        again = replace(task, resume=True, prompt=CONTINUE, run_id=str(uuid.uuid4()), log=place.root / "second.log")
+        resumed = claude.run(again, BOUNDS, Stop())
+    assert (killed.outcome, killed.cost_usd) == (Outcome.INCOMPLETE, 0.0)
+    heard = claude.read_back(task, BOUNDS)
+    assert heard is not None
+    assert (heard.outcome, heard.cost_usd) == (Outcome.INCOMPLETE, 0.0)
+    assert heard.tokens >= 100_000
+    assert resumed.billed == 1000 + 5 * 100
+    assert (resumed.outcome, resumed.text) == (Outcome.DONE, "Done after all.")
+    assert resumed.cost_usd < 0.1, "the program forgets what a killed process had spent"
+
+
+def test_a_session_that_is_not_there_is_told_as_that(place: Place) -> None:
+    with ModelApi([]) as api:
+        result = place.claude(api.url).run(place.task(resume=True), BOUNDS, Stop())
+    assert result.outcome is Outcome.NO_SESSION
+    assert api.requests == []
+
+
+def test_the_log_of_a_run_tells_afterwards_what_it_came_to(implemented: Ran, reviewed: Ran) -> None:
+    nobody = implemented.place.claude("http://127.0.0.1:9")
+    for ran, schema in ((implemented, None), (reviewed, REVIEW_SCHEMA)):
+        heard = nobody.read_back(ran.place.task(schema=schema), BOUNDS)
+        assert heard is not None
+        assert replace(heard, seconds=0.0, session_id="") == replace(ran.result, seconds=0.0, session_id="")
+        assert heard.session_id == ran.result.session_id
+
+
+def test_the_program_says_its_version_and_takes_what_it_is_called_with(place: Place) -> None:
+    claude = place.claude("http://127.0.0.1:9")
+    assert programs.CLAUDE.version in claude.version()
+    assert claude.check() == claude.version()

@@ -323,7 +323,7 @@ def test_trouble_without_a_command_cannot_be_told(kind: type[Warn]) -> None:
 
 def test_too_little_room_fails(wished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stat = os.statvfs(wished.parent)
-    monkeypatch.setattr(doctor, "DISK", stat.f_frsize * stat.f_bavail * 2)
+    monkeypatch.setenv("DISK_FLOOR_GB", str(stat.f_frsize * stat.f_bavail / 1e9 * 2))
     code, lines = report("--no-probe")
     assert code == 3
     assert bad(lines)[0].startswith("FAIL  disk        only ")

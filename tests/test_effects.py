@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator import texts
 from orchestrator.clock import Stop
 from orchestrator.errors import Retry, Stopped
 from orchestrator.github.api import Api
 from orchestrator.github.effects import Effects
 from orchestrator.github.transport import ApiError, Transport, Unknown
+from orchestrator.marks import Marks
 from orchestrator.model import Job, Kind
 from orchestrator.twin import Fault, apply_then, apply_then_reset, reset, status
 from tests.house import House
@@ -27,10 +27,11 @@ class Bench:
         self.transport = Transport(house.github.url, house.token, house.clock, self.halt)
         self.api = Api(self.transport, "acme/app")
         self.kept = [Job("acme/app", Kind.IMPLEMENT, issue, "7")]
+        self.marks = Marks(house.token, house.robot.id)
         self.effects = self.new(house)
 
     def new(self, house: House) -> Effects:
-        return Effects(self.api, house.robot.id, lambda: self.job, self.kept.append, house.clock, self.halt)
+        return Effects(self.api, self.marks, lambda: self.job, self.kept.append, house.clock, self.halt)
 
     @property
     def job(self) -> Job:
@@ -137,7 +138,7 @@ def test_a_stop_ends_the_wait_for_an_unknown_outcome(bench: Bench) -> None:
 def test_a_comment_whose_answer_was_lost_is_there_once(house: House, bench: Bench, trouble: Any) -> None:
     house.github.faults.add(Fault("POST issues/1/comments", trouble))
     number = bench.effects.say("done", 1, "It is done.")
-    assert comments(house) == ["<!-- orchestrator:acme/app#1/implement:done -->\nIt is done."]
+    assert comments(house) == [bench.marks.marked(bench.job, "done", "It is done.")]
     assert number == house.repo.issues[0].comments[0].id
 
 
@@ -150,14 +151,28 @@ def test_a_comment_that_the_record_forgot_is_found_by_mark_and_author(house: Hou
 
 @pytest.mark.parametrize("who", ["mallory", "alice"])
 def test_a_mark_in_the_comment_of_somebody_else_is_not_ours(house: House, bench: Bench, who: str) -> None:
-    mark = texts.mark(bench.job, "done")
+    mark = bench.marks.of(bench.job, "done")
     getattr(house, who).comments(house.repo.issues[0], f"{mark}\nIt is done.")
     bench.effects.say("done", 1, "It is done.")
     assert len(comments(house)) == 2
 
 
+def test_a_mark_with_a_wrong_digest_is_not_ours_even_from_our_account(house: House, bench: Bench) -> None:
+    mark = bench.marks.of(bench.job, "done")
+    house.robot.comments(house.repo.issues[0], f"{mark[:-20]}{'0' * 16} -->\nIt is done.")
+    bench.effects.say("done", 1, "It is done.")
+    assert len(comments(house)) == 2
+
+
+def test_a_mark_of_another_token_is_not_ours(house: House, bench: Bench) -> None:
+    other = Marks("another-token", house.robot.id)
+    house.robot.comments(house.repo.issues[0], other.marked(bench.job, "done", "It is done."))
+    bench.effects.say("done", 1, "It is done.")
+    assert len(comments(house)) == 2
+
+
 def test_a_mark_that_our_account_quotes_is_not_the_comment(house: House, bench: Bench) -> None:
-    other, mark = texts.mark(bench.job, "other"), texts.mark(bench.job, "done")
+    other, mark = bench.marks.of(bench.job, "other"), bench.marks.of(bench.job, "done")
     house.robot.comments(house.repo.issues[0], f"{other}\nSee {mark}")
     bench.effects.say("done", 1, "It is done.")
     assert len(comments(house)) == 2
@@ -178,7 +193,7 @@ def test_a_comment_is_cut_to_what_github_takes(house: House, bench: Bench) -> No
 def test_the_shown_comment_is_one_and_written_only_when_it_differs(house: House, bench: Bench) -> None:
     for text in ("one", "one", "two", "two", "three"):
         bench.effects.show("sticky", 1, text)
-    assert comments(house) == [texts.marked(bench.job, "sticky", "three")]
+    assert comments(house) == [bench.marks.marked(bench.job, "sticky", "three")]
     assert [e.method for e in house.github.journal.mutations] == ["POST", "PATCH", "PATCH"]
 
 
@@ -186,7 +201,7 @@ def test_the_shown_comment_is_found_again_by_an_attempt_that_knows_nothing(house
     bench.effects.show("sticky", 1, "one")
     bench.forget()
     bench.effects.show("sticky", 1, "two")
-    assert comments(house) == [texts.marked(bench.job, "sticky", "two")]
+    assert comments(house) == [bench.marks.marked(bench.job, "sticky", "two")]
 
 
 def test_a_deleted_comment_is_shown_again_once(house: House, bench: Bench) -> None:
@@ -204,7 +219,7 @@ def test_an_edit_whose_answer_was_lost_is_made_again(house: House, bench: Bench,
     bench.effects.show("sticky", 1, "one")
     house.github.faults.add(Fault("PATCH issues/comments/*", trouble, times=2))
     bench.effects.show("sticky", 1, "two")
-    assert comments(house) == [texts.marked(bench.job, "sticky", "two")]
+    assert comments(house) == [bench.marks.marked(bench.job, "sticky", "two")]
 
 
 @pytest.mark.parametrize(("trouble", "times"), [(status(403, {"message": "no"}), 1), (status(502), 3)])
@@ -213,7 +228,7 @@ def test_an_edit_that_fails_does_not_stop_the_work(house: House, bench: Bench, t
     house.github.faults.add(Fault("PATCH issues/comments/*", trouble, times=times))
     bench.effects.show("sticky", 1, "two")
     bench.effects.show("sticky", 1, "three")
-    assert comments(house) == [texts.marked(bench.job, "sticky", "three")]
+    assert comments(house) == [bench.marks.marked(bench.job, "sticky", "three")]
 
 
 def test_a_harmless_effect_is_repeated_until_it_is_known_to_be_done(house: House, bench: Bench) -> None:

@@ -31,7 +31,7 @@ def test_a_label_by_somebody_without_write_permission_starts_nothing_and_is_answ
     assert "write permission" in house.said(issue)[0]
     assert issue.labels == ["ready"]
     assert issue.reactions == []
-    assert not (house.folder / "worktrees").exists()
+    assert not (house.folder / "worktrees/acme/app/mirror.git").exists()
     house.expect("POST issues/1/comments")
 
 

@@ -63,7 +63,7 @@ def test_status_tells_a_running_daemon_from_one_that_is_gone(child: Child) -> No
 
 
 def test_retry_wakes_a_running_daemon_at_once(child: Child) -> None:
-    plays(child, "exit-1", "success")
+    plays(child, "is-error", "success")
     issue = child.labelled()
     child.start()
     child.until(lambda: child.job("implement", 1).get("status") == "parked")
@@ -76,7 +76,7 @@ def test_retry_wakes_a_running_daemon_at_once(child: Child) -> None:
 
 
 def test_retry_without_a_daemon_is_for_the_next_start(child: Child) -> None:
-    plays(child, "exit-1", "success")
+    plays(child, "is-error", "success")
     child.labelled()
     assert child.start("--once").wait(PATIENCE) == 1, child.log()
     assert status(child)["counts"]["needs_you"] == 1
@@ -99,7 +99,7 @@ def test_clear_ends_the_agent_and_forgets_the_item(child: Child) -> None:
 
 
 def test_clear_without_a_daemon_lets_the_item_start_afresh(child: Child) -> None:
-    plays(child, "exit-1", "success")
+    plays(child, "is-error", "success")
     issue = child.labelled()
     assert child.start("--once").wait(PATIENCE) == 1, child.log()
     assert child.command("clear", "1").returncode == 0

@@ -1,15 +1,21 @@
-"""The table of rows is complete and true."""
+"""The tables of rows and faults are complete and true."""
 
 from __future__ import annotations
+
+import pytest
 
 from tests import rows
 
 
-def test_there_are_126_rows_and_each_has_a_test() -> None:
+@pytest.mark.parametrize(("table", "size"), [(rows.ROWS, 126), (rows.FAULTS, 78)], ids=["rows", "faults"])
+def test_every_row_has_a_test(table: dict[str, str], size: int) -> None:
     held = rows.tests()
-    assert len(rows.ROWS) == 126
-    assert [row for row in rows.ROWS if row not in held] == []
-    assert held.keys() <= rows.ROWS.keys()
+    assert len(table) == size
+    assert [row for row in table if row not in held] == []
+
+
+def test_no_test_is_named_by_a_row_that_does_not_exist() -> None:
+    assert rows.tests().keys() <= rows.ROWS.keys() | rows.FAULTS.keys()
 
 
 def test_the_page_is_that_of_the_tests() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator import texts
+from orchestrator import marks
 from orchestrator.twin import Fault, PullHandle, status
 from orchestrator.twin.faults import apply_then
 from tests.house import House
@@ -266,7 +266,7 @@ def test_P32_our_own_words_are_never_commands(house: House) -> None:
     house.alice.comments(pull, "/merge")
     house.quiet()
     assert "/merge" in refusal(house, pull)
-    house.robot.comments(pull, f"{texts.MARK}acme/app#{pull.number}:reply-1 -->\n/merge")
+    house.robot.comments(pull, f"{marks.BEGINNING}acme/app#{pull.number}:reply-1 -->\n/merge")
     house.quiet()
     assert len(house.said(pull)) == 3
     house.expect(*STOPPED)

@@ -143,12 +143,12 @@ def test_R4_a_comment_that_was_posted_and_not_recorded_is_found_by_its_marker(ch
 def test_R16_a_second_daemon_is_refused_and_the_first_goes_on(child: Child) -> None:
     first = child.start()
     child.until(lambda: child.is_done("merge", 2))
-    effects = child.job("merge", 2)["effects"]
+    merged = child.job("merge", 2)["merge_sha"]
     second = child.command("run")
     assert (second.returncode, second.stdout) == (3, "")
     assert second.stderr.startswith(f"Another daemon (pid {first.pid}) works with ")
     assert len(second.stderr.splitlines()) == 1
-    assert (child.is_done("merge", 2), child.job("merge", 2)["effects"]) == (True, effects)
+    assert (child.is_done("merge", 2), child.job("merge", 2)["merge_sha"]) == (True, merged)
 
     child.labelled()
     child.until(lambda: child.is_done("implement", 3))
@@ -162,7 +162,7 @@ BASE_READ = "GET git/ref/heads/main"
 def test_R14_with_a_full_disk_the_call_is_not_made_and_the_old_state_stays(child: Child) -> None:
     file = child.folder / ".orchestrator-state.json"
     state = State.open(file)  # larger than what may be written later
-    state.put(Job("acme/app", Kind.REVIEW, 99, "1", Status.DONE, summary="x" * 200_000))
+    state.put(Job("acme/app", Kind.IMPLEMENT, 99, "1", Status.PARKED, summary="x" * 200_000))
     state.close()
     before: list[bytes] = []
 
@@ -180,7 +180,8 @@ def test_R14_with_a_full_disk_the_call_is_not_made_and_the_old_state_stays(child
     check_landed(child)
 
 
-def test_R14_once_there_is_room_again_the_job_goes_on_by_itself(house: House) -> None:
+def test_R14_once_there_is_room_again_the_job_goes_on_by_itself(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.state.NO_ROOM", 0.0)  # it is tried at each poll
     file, aside = house.folder / "state.json", house.folder / "aside"
 
     def fills_up() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.decide.schedule import HEARD_AT_ONCE, runnable
+from orchestrator.decide.schedule import HEARD_AT_ONCE, Need, runnable
 from orchestrator.model import Job, Kind, Status
 
 NOW = 1000.0
@@ -17,8 +17,10 @@ def job(kind: Kind, number: int, status: Status = Status.WAITING, **fields: Any)
     return Job("acme/app", kind, number, str(number), status, **{"base_ref": "main", "phase": "prepare", **fields})
 
 
-def starts(*jobs: Job, running: tuple[Job, ...] = (), slots: int = 2) -> list[tuple[Kind, int]]:
-    found = runnable([*jobs, *running], {j.key for j in running}, NOW, slots)
+def starts(
+    *jobs: Job, running: tuple[Job, ...] = (), slots: int = 2, missing: tuple[Need, ...] = ()
+) -> list[tuple[Kind, int]]:
+    found = runnable([*jobs, *running], {j.key for j in running}, NOW, slots, missing)
     return [(j.kind, j.number) for j in found]
 
 
@@ -99,3 +101,25 @@ def test_a_merge_that_waits_for_another_try_keeps_its_lane() -> None:
 )
 def test_what_waits_or_was_cut_off_is_due_in_its_time(status: Status, not_before: float, due: bool) -> None:
     assert bool(starts(job(IMPLEMENT, 1, status, not_before=not_before))) is due
+
+
+@pytest.mark.parametrize("phase", ["prepare", "run"])
+def test_without_an_agent_only_what_needs_one_waits(phase: str) -> None:
+    waiting = (job(IMPLEMENT, 1, phase=phase), job(REVIEW, 2, phase=phase))
+    others = (job(IMPLEMENT, 3, phase="push"), job(MERGE, 4, phase="gate"), job(IMPLEMENT, 5, phase=""))
+    found = starts(*waiting, *others, slots=9, missing=(Need.AGENT,))
+    assert sorted(number for _, number in found) == [3, 4, 5]
+
+
+def test_without_room_nothing_that_makes_a_worktree_begins() -> None:
+    waiting = (job(IMPLEMENT, 1), job(REVIEW, 2, phase="run"), job(MERGE, 3), job(MERGE, 4, phase="gate", base_ref="x"))
+    others = (job(MERGE, 5, phase="land", base_ref="y"), job(REVIEW, 6, phase="post"), job(MERGE, 7, phase="tidy"))
+    found = starts(*waiting, *others, slots=9, missing=(Need.DISK,))
+    assert sorted(number for _, number in found) == [5, 6, 7]
+
+
+def test_jobs_that_the_daemon_died_with_twice_go_one_at_a_time() -> None:
+    suspects = [job(IMPLEMENT, n, crashes=[NOW - 60, NOW - 30]) for n in (1, 2)]
+    once, long_ago = job(IMPLEMENT, 3, crashes=[NOW - 60]), job(IMPLEMENT, 4, crashes=[NOW - 700] * 3)
+    assert starts(*suspects, once, long_ago, slots=9) == [(IMPLEMENT, 1), (IMPLEMENT, 3), (IMPLEMENT, 4)]
+    assert starts(suspects[1], once, running=(suspects[0],), slots=9) == [(IMPLEMENT, 3)]

@@ -8,15 +8,16 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator import state
-from orchestrator.errors import Missing, Stopped
-from orchestrator.model import Status
-from orchestrator.state import RepoMemory, State
+from orchestrator.errors import Missing, Retry, Stopped
+from orchestrator.model import Pause, Status
+from orchestrator.state import NO_ROOM, RepoMemory, State
 from tests.memory import KEY, job, read, rewrite, wrote
 
 
@@ -161,11 +162,40 @@ def test_a_disk_that_is_full_leaves_the_old_content(path: Path, monkeypatch: pyt
     memory.put(job(title="old"))
     with monkeypatch.context() as disk:
         disk.setattr("os.fsync", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(Retry, match="No space") as trouble:
             memory.put(job(title="new"))
+        assert trouble.value.after == NO_ROOM
+        assert "No space" in memory.trouble()
+        assert memory.jobs[KEY].title == "old"
+    assert "No space" in memory.trouble(), "it is not tried at every question"
+    monkeypatch.setattr("orchestrator.state.NO_ROOM", 0.0)
+    assert memory.trouble() == ""
     memory.close()
     assert not list(path.parent.glob("*.tmp-*"))
     assert read(path).jobs[KEY].title == "old"
+
+
+def test_what_the_whole_daemon_waits_for_outlives_a_restart(path: Path) -> None:
+    pauses = [Pause(what, "kind", "Why.", 1.0, 2.0) for what in ("agent", "disk")]
+    memory = State.open(path)
+    for pause in pauses:
+        memory.put_pause(pause)
+    memory.put_pause(replace(pauses[0], until=3.0))
+    memory.end_pause("disk")
+    memory.end_pause("never begun")
+    memory.close()
+    assert read(path).pauses == {"agent": replace(pauses[0], until=3.0)}
+    assert state.read(path).pauses == (replace(pauses[0], until=3.0),)
+
+
+def test_a_daemon_that_died_is_told_from_one_that_left(path: Path) -> None:
+    memory = State.open(path)
+    assert not memory.crashed
+    left_by_the_dead = path.with_name("state.json.lock").read_text()
+    memory.close()
+    assert not read(path).crashed
+    path.with_name("state.json.lock").write_text(left_by_the_dead)
+    assert read(path).crashed
 
 
 def test_a_closed_memory_takes_nothing_any_more(path: Path) -> None:

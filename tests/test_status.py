@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator import state, status
 from orchestrator.errors import Missing
-from orchestrator.model import Job, Kind, Status
+from orchestrator.model import Job, Kind, Pause, Status
 from orchestrator.state import Holder, Saved, State
 from tests.conftest import MakeHouse
 from tests.house import House, stub
@@ -36,6 +36,22 @@ JOBS = (
     job(50, Kind.MERGE, Status.DONE, merge_sha="abc", cost_usd=0),
     job(12, Kind.MERGE, Status.DONE, updated_at=NOW - 200_000),
 )
+
+
+PAUSE = Pause("agent", "usage_limit", "The usage limit of the Claude account is reached.", NOW - 720, NOW + 3600)
+
+
+def test_what_stops_everybody_comes_before_everything() -> None:
+    saved = Saved(JOBS[:1], NOW - 12, HOLDER, (PAUSE,))
+    assert status.text(saved, NOW).startswith(
+        "paused: no agent runs for 12 min, tried again in 1 h\n"
+        "      The usage limit of the Claude account is reached.\n"
+        "\n"
+        "needs you (1)\n"
+    )
+    assert status.document(saved, NOW)["pauses"] == [
+        {"what": "agent", "kind": "usage_limit", "reason": PAUSE.reason, "since": NOW - 720, "until": NOW + 3600}
+    ]
 
 
 def test_what_needs_a_person_comes_first_and_old_work_is_left_out() -> None:
@@ -64,7 +80,6 @@ def test_what_needs_a_person_comes_first_and_old_work_is_left_out() -> None:
 
 
 SHA = "abcdef0123456789"
-FINDING = {"path": "a", "line": 1, "severity": "low", "text": "x"}
 OUTCOMES: list[tuple[Job, str | None]] = [
     (job(1, Kind.MERGE, Status.DONE, merge_sha=SHA), "merged as abcdef0123"),
     (job(1, Kind.MERGE, Status.DONE, merge_sha=SHA, facts={"merged_by": "bob"}), "merged by @bob as abcdef0123"),
@@ -94,12 +109,12 @@ OUTCOMES: list[tuple[Job, str | None]] = [
     ),
     (job(1, Kind.IMPLEMENT, Status.PARKED, attempt=2, reason="r", effects={"nothing-1-2": 5}), "no change"),
     (
-        job(1, Kind.REVIEW, Status.DONE, head=SHA, facts={"review": {"verdict": "approve", "findings": [FINDING] * 2}}),
+        job(1, Kind.REVIEW, Status.DONE, head=SHA, facts={"verdict": "approve", "findings": 2}),
         "reviewed abcdef0123: approve, 2 findings",
     ),
     (
         job(1, Kind.REVIEW, Status.DONE, head=SHA,
-            facts={"review": {"verdict": "request_changes", "findings": [FINDING]}}),
+            facts={"verdict": "request_changes", "findings": 1}),
         "reviewed abcdef0123: request changes, 1 finding",
     ),
     (job(1, Kind.REVIEW, Status.DONE, head=SHA), None),
@@ -208,7 +223,8 @@ def test_the_document_counts_and_lists_everything() -> None:
     document = json.loads(json.dumps(status.document(Saved(JOBS, NOW - 12, HOLDER), NOW)))
     assert document["version"] == 1
     assert document["generated_at"] == NOW
-    assert document["daemon"] == {"running": True, "pid": 4242, "since": NOW - 7500, "polled_at": NOW - 12}
+    assert document["daemon"] == {"running": True, "pid": 4242, "since": NOW - 7500, "polled_at": NOW - 12,
+                                  "open_files": None}  # fmt: skip
     assert document["counts"] == {"needs_you": 1, "running": 1, "waiting": 1, "done": 2}
     assert document["cost_usd"] == 1.64
     first = next(item for item in document["items"] if item["number"] == 42)

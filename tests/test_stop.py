@@ -76,7 +76,8 @@ def test_an_agent_that_ignores_the_signal_is_ended_and_the_next_start_goes_on(
     child = make_child()
     script = tmp_path / "script"
     script.write_text("ignores-sigterm\nsuccess\n")
-    child.settings["claude_command"] = stub("--record", str(child.record), f"@{script}")
+    sessions = str(tmp_path / "sessions")
+    child.settings["claude_command"] = stub("--record", str(child.record), "--sessions", sessions, f"@{script}")
     child.labelled()
     child.start()
     child.until(lambda: child.runs == 1 and b"deaf" in Path(child.job("implement", 1)["log"]).read_bytes())
@@ -220,11 +221,17 @@ class Hanging:
         self.go_on.wait(PATIENCE)
         return RunResult(Outcome.STOPPED, "", None, task.session_id, 0, 0.0, 0.0, "")
 
+    def read_back(self, task: Task, bounds: Bounds) -> RunResult | None:
+        """Never asked."""
+        raise NotImplementedError
+
     def version(self) -> str:
         """Any."""
         return "0"
 
-    def probe(self) -> RunResult:
+    check = version
+
+    def probe(self, stop: Stop) -> RunResult:
         """Never asked."""
         raise NotImplementedError
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from orchestrator.decide.triggers import Begin, Cancel, Decision, Rules, Tell, decide
+from orchestrator.marks import BEGINNING as MARK
 from orchestrator.model import Actor, Comment, Issue, Job, Kind, PullRequest, Repo, Status, World
 from orchestrator.state import RepoMemory
-from orchestrator.texts import MARK
 
 NOW = 1_800_000_000.0
 ROBOT = 99

@@ -92,6 +92,18 @@ class VirtualClock:
             assert earliest <= end, f"the condition did not come true within {most} s"
             self.advance(max(0.0, earliest - self.time))
 
+    def pass_until(self, moment: float) -> None:
+        """Let the daemon work through all that is due until this moment, and move there."""
+        while True:
+            self.settle()
+            with self._change:
+                earliest = min((w.until for w in self._waiters), default=moment)
+            if earliest >= moment:
+                break
+            self.advance(max(0.0, earliest - self.time))
+        self.advance(max(0.0, moment - self.time))
+        self.settle()
+
     def settle(self) -> None:
         """Block until every thread waits for time."""
         deadline = time.monotonic() + HUNG

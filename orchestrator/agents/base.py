@@ -31,8 +31,11 @@ class Outcome(str, Enum):
     TIMED_OUT = "timed_out"
     STALLED = "stalled"
     STOPPED = "stopped"  # by us
-    CRASHED = "crashed"  # no usable end: an exit without a result, an answer in the wrong form
+    CRASHED = "crashed"  # no usable end
+    INCOMPLETE = "incomplete"  # no end at all: an exit without a result, or silence from the first second on
+    FORM = "form"  # a good end, but no answer in the form that was asked for
     MISSING = "missing"  # the program is not there
+    NO_SESSION = "no_session"  # the run that was to be gone on with is not known any more
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class RunResult:
     """What came of a run; a run that was cut short reports what was known by then.
 
     `detail` says in one sentence for a person why the outcome is not DONE. `resets_at` is in seconds since 1970.
+    `tokens`: what this process was seen to use at least, in tokens of the price of input; `billed`: those that
+    `cost_usd` is for, 0 where nothing tells. On a resumed session both may hold earlier processes too.
     """
 
     outcome: Outcome
@@ -66,6 +71,8 @@ class RunResult:
     seconds: float
     detail: str
     resets_at: float | None = None
+    tokens: float = 0.0
+    billed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,14 @@ class Agent(Protocol):
     def run(self, task: Task, bounds: Bounds, stop: Stop) -> RunResult:
         """Do the task within the bounds; trouble of every expected kind is an `Outcome`."""
 
+    def read_back(self, task: Task, bounds: Bounds) -> RunResult | None:
+        """What a run whose end nobody saw came to, by its log: INCOMPLETE without a result, None without a log."""
+
     def version(self) -> str:
         """The program's own version line; raises Missing with the command that mends it."""
 
-    def probe(self) -> RunResult:
+    def check(self) -> str:
+        """As `version`, and that the program still takes what it is called with; free while the file is the same."""
+
+    def probe(self, stop: Stop) -> RunResult:
         """One real turn of the model in an empty folder, to see that the agent can work at all."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import tempfile
 import threading
 import uuid
@@ -27,6 +28,12 @@ PRODUCT = "Claude Code"  # `2.1.0 (Claude Code)` is how it answers
 
 # Without Agent, Monitor, Cron*, SendMessage and the like, which work on after the result or talk to other runs.
 _TOOLS = {Role.IMPLEMENT: "Bash,Read,Edit,Write,Glob,Grep", Role.REVIEW: "Read,Glob,Grep"}
+
+# Those of the command line below that `--help` lists (it keeps --max-turns and --append-system-prompt-file to itself).
+_LISTED = (
+    *("--input-format", "--output-format", "--verbose", "--setting-sources", "--strict-mcp-config", "--tools"),
+    *("--permission-mode", "--allowedTools", "--max-budget-usd", "--session-id", "--resume", "--json-schema"),
+)
 
 _CREDENTIALS = (
     *("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_MODEL"),
@@ -50,6 +57,7 @@ class Claude:
         if not self._command:
             raise Misconfigured("CLAUDE_COMMAND is empty; give the command that starts Claude Code, such as `claude`")
         self._environ = environ
+        self._checked = ((0, 0, 0), "")  # which file was checked, and its version line
 
     def run(self, task: Task, bounds: Bounds, stop: Stop) -> RunResult:
         """Do the task; raises Misconfigured for bounds that Claude Code would take for "no limit" or refuse."""
@@ -67,13 +75,57 @@ class Claude:
         verdict = judge(stream, ended, bounds, task.schema, stop.reason, _tail(errors))
         return _result(task, stream, verdict.outcome, verdict.detail, ended.seconds, verdict.resets_at)
 
+    def read_back(self, task: Task, bounds: Bounds) -> RunResult | None:
+        """What a run whose end nobody saw came to, by its log: INCOMPLETE without a result, None without a log."""
+        stream = Stream()
+        try:
+            with task.log.open("rb") as lines:
+                for line in lines:
+                    stream.take(line)
+        except FileNotFoundError:
+            return None
+        if stream.result is None:
+            return _result(task, stream, Outcome.INCOMPLETE, "It was cut off.")
+        verdict = judge(stream, Ended(0, Cause.EXITED, stream.seconds, 0), bounds, task.schema, "", "")
+        return _result(task, stream, verdict.outcome, verdict.detail, stream.seconds, verdict.resets_at)
+
     def version(self) -> str:
         """The line of `claude --version` that names Claude Code, asked for at most 10 seconds; raises Missing."""
+        lines = self._answer("--version")
+        # A warning may precede it, and a licence may follow.
+        said = next((line for line in lines if PRODUCT in line), lines[0] if lines else "")[:400]
+        if PRODUCT not in said:
+            raise Missing(
+                f"`{self._command[0]} --version` does not name {PRODUCT} but says {said!r}; mend it with `{INSTALL}`"
+            )
+        return said
+
+    def check(self) -> str:
+        """As `version`, and that `--help` lists what this adapter calls it with; free while the file is the same."""
+        program = self._program()
+        if self._checked[0] != program or not any(program):
+            version = self.version()
+            listed = " ".join(self._answer("--help")).replace(",", " ").split()
+            if lacking := [flag for flag in _LISTED if flag not in listed]:
+                raise Missing(f"{version} does not take {', '.join(lacking)} any more; mend it with `{INSTALL}`")
+            self._checked = (program, version)
+        return self._checked[1]
+
+    def _program(self) -> tuple[int, int, int]:
+        """Which file the command is now: it is replaced by an upgrade, also while the daemon runs."""
+        found = shutil.which(self._command[0], path=self._environ.get("PATH"))
+        if found is None:
+            raise Missing(self._missing())
+        about = Path(found).stat()
+        return about.st_dev, about.st_ino, about.st_mtime_ns
+
+    def _answer(self, flag: str) -> list[str]:
+        """The lines that the program answers to a flag, asked for at most 10 seconds; raises Missing."""
         with tempfile.TemporaryDirectory(prefix="orchestrator-", ignore_cleanup_errors=True) as scratch:
-            output = Path(scratch, "version")
+            output = Path(scratch, "answer")
             try:
                 ended = run(
-                    [*self._command, "--version"],
+                    [*self._command, flag],
                     cwd=Path(scratch),
                     env=clean_env(self._environ, *_CREDENTIALS, DISABLE_AUTOUPDATER="1"),
                     run_id=str(uuid.uuid4()),
@@ -86,17 +138,14 @@ class Claude:
                 if error.filename != self._command[0]:
                     raise
                 raise Missing(self._missing()) from None
-            said = _telling_line(output)
-        asked = f"`{self._command[0]} --version`"
+            lines = _lines(output)
         if ended.cause is not Cause.EXITED or ended.code != 0:
             late = ended.cause is Cause.TOTAL
-            said = said or ("it did not answer in 10 seconds" if late else f"it ended with {ended.code}")
-            raise Missing(f"{asked} does not work: {said}; mend it with `{INSTALL}`")
-        if PRODUCT not in said:
-            raise Missing(f"{asked} does not name {PRODUCT} but says {said!r}; mend it with `{INSTALL}`")
-        return said
+            said = next(iter(lines), "it did not answer in 10 seconds" if late else f"it ended with {ended.code}")
+            raise Missing(f"`{self._command[0]} {flag}` does not work: {said[:400]}; mend it with `{INSTALL}`")
+        return lines
 
-    def probe(self) -> RunResult:
+    def probe(self, stop: Stop) -> RunResult:
         """One turn in an empty folder, at most 90 seconds and a quarter of a dollar."""
         with tempfile.TemporaryDirectory(prefix="orchestrator-", ignore_cleanup_errors=True) as scratch:
             instructions, empty = Path(scratch, "probe.md"), Path(scratch, "empty")
@@ -111,7 +160,7 @@ class Claude:
                 run_id=str(uuid.uuid4()),
                 log=Path(scratch, "probe.log"),
             )
-            return self.run(task, Bounds(max_turns=2, budget_usd=0.25, total=90.0, stall=90.0), Stop())
+            return self.run(task, Bounds(max_turns=2, budget_usd=0.25, total=90.0, stall=90.0), stop)
 
     def _bounded(self, task: Task, bounds: Bounds, stop: Stop, stream: Stream, errors: Path, scratch: str) -> Ended:
         """The run under its limits; `stream` fills while it goes. The first result starts a countdown of its own."""
@@ -191,11 +240,11 @@ def _message(prompt: str) -> bytes:
     return json.dumps(event).encode() + b"\n"
 
 
-def _telling_line(path: Path) -> str:
-    """The line that names the product, which a warning may precede; else the first: a licence may follow it."""
+def _lines(path: Path) -> list[str]:
+    """The lines of a short text that say something, each with single blanks."""
     with path.open("rb") as file:
-        lines = [" ".join(line.split()) for line in file.read(4000).decode("utf-8", "replace").splitlines()]
-    return next((line for line in lines if PRODUCT in line), next(filter(None, lines), ""))[:400]
+        lines = [" ".join(line.split()) for line in file.read(100_000).decode("utf-8", "replace").splitlines()]
+    return [line for line in lines if line]
 
 
 def _tail(path: Path, limit: int = 400) -> str:
@@ -220,4 +269,6 @@ def _result(
         seconds=seconds,
         detail=detail,
         resets_at=resets_at,
+        tokens=stream.tokens,
+        billed=stream.billed,
     )

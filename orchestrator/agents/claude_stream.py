@@ -27,6 +27,11 @@ _WORDS = {
 }
 _STATUSES = {401: Outcome.AUTH, 402: Outcome.BILLING, 403: Outcome.AUTH, 408: Outcome.TRANSIENT, 429: Outcome.TRANSIENT}
 
+# How much dearer than one of input a token is, in the price lists of all its models.
+_WEIGHTS = (1.0, 5.0, 1.25, 0.1)
+_USAGE = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+_MODEL_USAGE = ("inputTokens", "outputTokens", "cacheCreationInputTokens", "cacheReadInputTokens")
+
 _LOG_IN = "run `claude` and log in, or set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN from `claude setup-token`"
 
 
@@ -40,7 +45,7 @@ class Stream:
         self.limited = False  # the account's usage limit was reached
         self.resets_at: float | None = None
         self._said = ""
-        self._messages: set[str] = set()
+        self._messages: dict[str, float] = {}  # id -> tokens
 
     def take(self, line: bytes) -> None:
         """Read one line; whatever cannot be understood changes nothing."""
@@ -64,7 +69,8 @@ class Stream:
     def _take_message(self, event: dict[str, Any]) -> None:
         message = _object(event, "message")
         self.error = _text(event, "error")
-        self._messages.add(_text(message, "id"))  # one event per content block: a message comes in several
+        # One event per content block: a message comes in several.
+        self._messages[_text(message, "id")] = _weighed(_object(message, "usage"), _USAGE)
         blocks = message.get("content")
         for block in blocks if isinstance(blocks, list) else ():
             if isinstance(block, dict) and block.get("type") == "text":
@@ -82,14 +88,40 @@ class Stream:
         return answer if isinstance(answer, dict) else None
 
     @property
+    def unknown_session(self) -> bool:
+        """Whether it could not resume: no turn was taken, and the program's own error list says why."""
+        errors = (self.result or {}).get("errors")
+        first = errors[0] if isinstance(errors, list) and errors else ""
+        return not self._messages and isinstance(first, str) and first.startswith("No conversation found")
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, as the program says; 0 before the result."""
+        return (_number(self.result or {}, "duration_ms") or 0.0) / 1000
+
+    @property
     def turns(self) -> int:
         """The turns counted by the program, else the messages seen."""
         counted = _number(self.result or {}, "num_turns")
         return len(self._messages) if counted is None else int(counted)
 
     @property
+    def tokens(self) -> float:
+        """What the messages of this process used at least, in tokens of the price of input.
+
+        An event tells the output of its message as it was at the message's begin, so that part is too small.
+        """
+        return sum(self._messages.values())
+
+    @property
+    def billed(self) -> float:
+        """The same for what `cost_usd` is for; 0 before the result."""
+        models = _object(self.result or {}, "modelUsage")
+        return sum(_weighed(_object(models, model), _MODEL_USAGE) for model in models)
+
+    @property
     def cost_usd(self) -> float:
-        """Dollars as the result says; 0 before it. On a resumed session newer programs count the earlier runs in."""
+        """Dollars as the result says; 0 before it. On a resumed session it may hold earlier processes too."""
         return _number(self.result or {}, "total_cost_usd") or 0.0
 
 
@@ -107,9 +139,9 @@ def judge(
     result = stream.result
     if result is not None and _says_success(result) and (ended.cause is not Cause.EXITED or ended.code == 0):
         if schema and stream.answer is None:
-            return Verdict(Outcome.CRASHED, "It ended without an answer in the form that was asked for.")
+            return Verdict(Outcome.FORM, "It ended without an answer in the form that was asked for.")
         if schema and (wrong := mismatch(stream.answer, schema)):
-            return Verdict(Outcome.CRASHED, f"The answer is not in the form that was asked for: {wrong}.")
+            return Verdict(Outcome.FORM, f"The answer is not in the form that was asked for: {wrong}.")
         return Verdict(Outcome.DONE)
     if stopped_by:
         return Verdict(Outcome.STOPPED, f"The run was stopped: {stopped_by}.")
@@ -119,7 +151,7 @@ def judge(
         return _failure(result, stream, ended, bounds)
     if ended.cause is Cause.EXITED:
         return _without_result(stream, ended, stderr)
-    return _cut(ended, bounds)
+    return _cut(stream, ended, bounds)
 
 
 def _says_success(result: dict[str, Any]) -> bool:
@@ -130,7 +162,7 @@ def _says_success(result: dict[str, Any]) -> bool:
     )
 
 
-def _cut(ended: Ended, bounds: Bounds) -> Verdict:
+def _cut(stream: Stream, ended: Ended, bounds: Bounds) -> Verdict:
     match ended.cause:
         case Cause.TOTAL:
             return Verdict(
@@ -139,7 +171,8 @@ def _cut(ended: Ended, bounds: Bounds) -> Verdict:
             )
         case Cause.STALLED:
             return Verdict(
-                Outcome.STALLED, f"It said nothing for too long (STALL_TIMEOUT is {_span(bounds.stall)}) and was ended."
+                Outcome.STALLED if stream.session_id else Outcome.INCOMPLETE,
+                f"It said nothing for too long (STALL_TIMEOUT is {_span(bounds.stall)}) and was ended.",
             )
         case Cause.FLOODED:
             return Verdict(Outcome.CRASHED, "It wrote more output than a run may write and was ended.")
@@ -156,6 +189,8 @@ def _failure(result: dict[str, Any], stream: Stream, ended: Ended, bounds: Bound
         return Verdict(Outcome.BUDGET, f"It was not done when its ${bounds.budget_usd:g} were spent (RUN_BUDGET_USD).")
     if subtype == "error_max_structured_output_retries":
         return Verdict(Outcome.CRASHED, "It gave no answer in the form that was asked for, after several tries.")
+    if stream.unknown_session:
+        return Verdict(Outcome.NO_SESSION, "The run that was cut off is not known to Claude Code any more.")
     if subtype != "success":
         return Verdict(Outcome.CRASHED, f"Claude Code failed: {_errors(result)}")
     if result.get("is_error") is False and reason in (None, "completed"):
@@ -193,7 +228,7 @@ def _service_outcome(word: str, status: float | None) -> Outcome:
 
 def _without_result(stream: Stream, ended: Ended, stderr: str) -> Verdict:
     how = f"code {ended.code}" if ended.code >= 0 else f"signal {-ended.code}"
-    outcome = _WORDS.get(stream.error, Outcome.CRASHED)
+    outcome = _WORDS.get(stream.error, Outcome.INCOMPLETE)
     return Verdict(outcome, f"Claude Code ended with {how} and gave no result: {stderr or 'it said nothing'}")
 
 
@@ -210,6 +245,10 @@ def _short(text: str, limit: int = 300) -> str:
 
 def _span(seconds: float) -> str:
     return f"{seconds / 60:g} minutes" if seconds >= 60 else f"{seconds:g} seconds"
+
+
+def _weighed(usage: dict[str, Any], names: tuple[str, ...]) -> float:
+    return sum(weight * (_number(usage, name) or 0.0) for weight, name in zip(_WEIGHTS, names, strict=True))
 
 
 def _object(event: dict[str, Any], key: str) -> dict[str, Any]:

@@ -42,6 +42,16 @@ REVIEW_SCHEMA: dict[str, Any] = {
     },
 }
 
+CONTINUE = (
+    "You were cut off in the middle of this task and go on with it now. The files in this folder are as you left them; "
+    "a command that was running has been ended, so look at what it had done. Finish the task as your instructions say."
+)
+
+REPAIR = (
+    "Your last answer was not in the form that was asked for. Give the same answer again, in exactly that form, and do "
+    "nothing else."
+)
+
 _TITLE, _BODY, _COMMENT, _COMMENTS, _DIFF = 256, 60_000, 20_000, 120_000, 150_000  # characters
 
 # Invisible, but not in the categories that `_is_invisible` goes by: joiners, fillers, variation selectors, blanks.

@@ -7,21 +7,47 @@ one poll, however busy the daemon is. What follows waits for its turn: agents fo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from enum import Enum
 
 from orchestrator.model import Job, Kind, Status
 
 HEARD_AT_ONCE = 4  # first phases at a time; each has a connection of its own
+SUSPECT = 2  # deaths of the daemon with a job under way after which it may have been their cause
+CRASH_WINDOW = 600.0  # seconds that such a death counts
 HEARING = {Kind.IMPLEMENT: "claim", Kind.REVIEW: "hear", Kind.MERGE: "hear"}
 
 
-def runnable(jobs: Iterable[Job], running: Collection[str], now: float, max_agents: int) -> list[Job]:
+class Need(str, Enum):
+    """What a phase cannot do without, and the whole daemon may have to wait for."""
+
+    AGENT = "agent"
+    DISK = "disk"
+
+
+_NEEDS = {
+    Kind.IMPLEMENT: {"prepare": {Need.AGENT, Need.DISK}, "run": {Need.AGENT, Need.DISK}},
+    Kind.REVIEW: {"prepare": {Need.AGENT, Need.DISK}, "run": {Need.AGENT, Need.DISK}},
+    Kind.MERGE: {"prepare": {Need.DISK}, "gate": {Need.DISK}},
+}
+
+
+def runnable(
+    jobs: Iterable[Job],
+    running: Collection[str],
+    now: float,
+    max_agents: int,
+    missing: Collection[Need] = frozenset(),
+) -> list[Job]:
     """Jobs to start now, in order. `running`: keys of the jobs that have a thread already.
 
     Merges never wait for an agent; they go one at a time per repository and base, in the order of their
-    comments. Reviews come before new work: finishing beats starting.
+    comments. Reviews come before new work: finishing beats starting. What needs something that is `missing` waits.
+    Jobs that the daemon died with more than once go one at a time, so that the guilty one is found.
     """
     live = [j for j in jobs if j.key in running or j.status in (Status.RUNNING, Status.WAITING)]
     due = [j for j in live if j.key not in running and (j.status is Status.RUNNING or j.not_before <= now)]
+    due = [j for j in due if not _NEEDS[j.kind].get(j.phase, set()) & set(missing)]
+    due = _one_suspect(due, [j for j in live if j.key in running], now)
     heard = sorted((j for j in due if _hears(j)), key=lambda j: (j.kind is not Kind.MERGE, _asked(j), j.number))
     hearing = [j for j in live if j.key in running and _hears(j)]
     at_once = heard[: max(0, HEARD_AT_ONCE - len(hearing))]
@@ -32,6 +58,20 @@ def runnable(jobs: Iterable[Job], running: Collection[str], now: float, max_agen
     # One that backs off keeps its base: it may be half tested.
     held = [*busy, *(j for j in live if not _hears(j) and j.status is Status.WAITING and j.not_before > now)]
     return [*at_once, *_merges(turns, held, [*heard, *hearing]), *agents[: max(0, free)]]
+
+
+def crashes(job: Job, now: float) -> int:
+    """How often the daemon died with this job under way, of late."""
+    return sum(at > now - CRASH_WINDOW for at in job.crashes)
+
+
+def _one_suspect(due: list[Job], running: list[Job], now: float) -> list[Job]:
+    suspects = [j for j in due if crashes(j, now) >= SUSPECT]
+    if not suspects:
+        return due
+    under_way = any(crashes(j, now) >= SUSPECT for j in running)
+    kept = None if under_way else min(suspects, key=lambda j: (len(j.crashes), j.key))
+    return [j for j in due if j is kept or j not in suspects]
 
 
 def _merges(turns: list[Job], held: list[Job], heard: list[Job]) -> list[Job]:

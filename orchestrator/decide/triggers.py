@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from orchestrator import refusals, texts
 from orchestrator.decide.commands import Command, Verb, parse
 from orchestrator.decide.verdict import broken
+from orchestrator.marks import is_ours
 from orchestrator.model import TOO_OLD, Actor, Comment, Issue, Job, Kind, PullRequest, Status, World
 from orchestrator.state import RepoMemory
 
@@ -213,7 +214,7 @@ def _command(comment: Comment, memory: RepoMemory, rules: Rules, own_id: int) ->
     """The command in a comment that somebody could mean for us: no bot, not our own text, not history."""
     if comment.author is None or not comment.author.is_user:
         return None
-    if texts.is_ours(comment, own_id) or comment.created_at < memory.since:
+    if is_ours(comment, own_id) or comment.created_at < memory.since:
         return None
     if comment.updated_at != comment.created_at and comment.created_at < memory.cursor - HANDLED_KEPT:
         return None  # an old comment that was edited; whether it was handled may be forgotten

@@ -20,6 +20,26 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
+def changed_since(path: Path, moment: float) -> bool:
+    """Whether the file, or anything in the folder, was written, made, moved or deleted after `moment` (since 1970).
+
+    False for what is not there. Links are not followed.
+    """
+    if _touched(path) > moment:
+        return True
+    folders = os.walk(path) if path.is_dir() and not path.is_symlink() else ()
+    return any(_touched(Path(folder, name)) > moment for folder, inner, files in folders for name in (*inner, *files))
+
+
+def _touched(path: Path) -> float:
+    try:
+        about = path.lstat()
+    except OSError:
+        return 0.0
+    # The second one cannot be set by whoever unpacks an old archive, and tells of a rename too.
+    return max(about.st_mtime, about.st_ctime)
+
+
 def discard(path: Path) -> None:
     """Delete a file, a link (not what it leads to) or a folder, also one whose folders were made read-only."""
     if path.is_symlink() or not path.is_dir():

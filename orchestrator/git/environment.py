@@ -29,6 +29,7 @@ _FIXED = {
 }
 
 _SETTINGS = (
+    ("core.fsync", "committed"),  # saved work and commits survive a loss of power
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
     ("core.attributesFile", "/dev/null"),

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from orchestrator.errors import Refused, Retry
-from orchestrator.git import abandoned
+from orchestrator.git import abandoned, damage
 from orchestrator.git.access import Access
 from orchestrator.git.disk import discard
 from orchestrator.git.environment import Identity, Place
@@ -29,6 +30,7 @@ from orchestrator.git.lock import Lock
 from orchestrator.git.run import GitError, Result, git
 from orchestrator.git.seal import seal
 from orchestrator.git.trouble import absent_ref, explain, no_git_host, rejected
+from orchestrator.log import get
 
 LOCAL_TIMEOUT = 600.0  # seconds
 LARGEST_DIFF = 16 * 1024 * 1024  # bytes
@@ -81,6 +83,16 @@ class Mirror:
         self.lock = Lock(self.path.with_name(self.path.name + ".lock"))
         self._timeout = timeout
         self._ready = False
+        self._damaged = False
+
+    @classmethod
+    def reader(cls, path: Path) -> Mirror:
+        """The mirror that a daemon made, for somebody who has neither its token nor its name: no remote is known."""
+        config = (path / "config").read_text("utf-8", "replace")
+        words = [
+            re.sub(r"\\(.)", r"\1", word) for word in re.findall(r'^\t(?:name|email) = "(.*)"$', config, re.MULTILINE)
+        ]
+        return cls(path, Access(str(path)), Identity(*words) if len(words) == 2 else Identity("orchestrator", ""))
 
     @property
     def base(self) -> Path:
@@ -88,7 +100,7 @@ class Mirror:
         return self.path.parent
 
     def ensure(self) -> None:
-        """Make the mirror if there is none, finish what a crash left half-made, and greet the remote.
+        """Make the mirror if there is none or it is damaged, finish what a crash left half-made, and greet the remote.
 
         Raises Missing when the URL is no git repository or refuses the token, Retry when it is out of reach.
         Free of charge once it has succeeded.
@@ -99,11 +111,16 @@ class Mirror:
         self.base.mkdir(parents=True, exist_ok=True)
         with self.lock:
             for left_over in self.base.glob(f"{TRASH}*"):
-                discard(left_over)
+                with suppress(OSError):  # one file of another user's must not stop all work; see `housekeeping`
+                    discard(left_over)
+            aside = damage.set_aside(self.path) if self._damaged and self.path.exists() else None
             self.path.mkdir(exist_ok=True)
             make = ("init", "--quiet", "--bare", "--template=", "--initial-branch=none", "--", str(self.path))
             self._unlocked(lambda: git(*make))
-            self._ready = True
+            self._damaged, self._ready = False, True
+        if aside is not None:
+            get().error("mirror_set_aside", kept=str(aside), next="the repository is fetched anew")
+            damage.take_over(aside, self.path, LOCAL_TIMEOUT)
 
     def fetch(self, *refs: str) -> None:
         """Bring `refs/heads/B` and `refs/pull/N/head` to where `tracking()` says.
@@ -299,10 +316,17 @@ class Mirror:
             except GitError as error:
                 found = abandoned.locks(error.stderr, self.path)
                 if not found:
+                    self._suspect(error)
                     raise
                 for lock in found:
                     abandoned.remove(lock, self.base)
         raise Retry(f"Other git processes are at work in {self.path}.")
+
+    def _suspect(self, error: GitError) -> None:
+        """Retry when the mirror is found to be damaged: `ensure` will make it anew."""
+        if damage.suspected(error.stderr) and damage.proven(self.path, LOCAL_TIMEOUT):
+            self._damaged, self._ready = True, False
+            raise Retry(f"The mirror {self.path} is damaged and is made anew.") from error
 
 
 def tracking(ref: str) -> str:

@@ -19,17 +19,17 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.errors import Refused
 from orchestrator.git import content
-from orchestrator.git.disk import discard
+from orchestrator.git.disk import changed_since, discard
 from orchestrator.git.environment import EMPTY_TREE
 from orchestrator.git.mirror import LARGEST_DIFF, Mirror
 from orchestrator.git.registration import ANY, Registration, holders
 from orchestrator.git.run import GitError
-from orchestrator.git.salvage import keep, keep_tree
+from orchestrator.git.salvage import UNSAID, keep, keep_tree
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?<!\.lock)(?<!\.)")
 _PLAIN_DIFF = ("--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all")
@@ -53,10 +53,11 @@ class Worktree:
 
     def create(self, sha: str, branch: str | None) -> None:
         """Make the worktree at `sha`, on `branch` (set to `sha`) or detached, in place of whatever is there."""
+        why = "another attempt took its place"
         with self.mirror.lock:
-            trash = self._replace()
+            trash = self._replace(why)
             if branch is not None:
-                trash += self._free(branch, sha)
+                trash += self._free(branch, sha, why)
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.mirror.call(*_ADD, str(self.path), sha)
             self.mirror.call("update-ref", self._known.start, sha)
@@ -67,19 +68,31 @@ class Worktree:
         self._known.call("reset", "--hard", "--quiet")
         self._known.finished()
         for path in trash:
-            discard(path)
+            with suppress(OSError):  # what was here before must not stop what begins; `housekeeping` tries again
+                discard(path)
 
-    def save(self, name: str) -> str | None:
+    def usable(self) -> bool:
+        """Whether it is there whole, so that somebody could go on in it."""
+        known = self._known
+        return self.path.is_dir() and not self.path.is_symlink() and not known.half_made and known.head() is not None
+
+    def settle(self) -> None:
+        """Let somebody go on in it whose last command was killed; the files stay as they are."""
+        self._known.settle()
+        self._known.restore_link()
+
+    def save(self, name: str, why: str = UNSAID) -> str | None:
         """Keep the commits and files that only this worktree has, ignored files apart; the worktree is unchanged.
 
-        Returns the kept commit (the same one again when nothing changed since), None when all of it is known to
-        the remote. Nested repositories are left out. Raises GitError or OSError when the files cannot be read.
+        `why` as in `salvage.keep`. Returns the kept commit (the same one again when nothing changed since), None when
+        all of it is known to the remote. Nested repositories are left out. Raises GitError or OSError when the files
+        cannot be read.
         """
         head = self._known.head()
         tree = self._snapshot(head)
         if head is not None and tree in (EMPTY_TREE, self._tree_of(head)):
-            return keep(self.mirror, name, head)
-        return None if tree == EMPTY_TREE else keep_tree(self.mirror, name, tree, head)
+            return keep(self.mirror, name, head, why)
+        return None if tree == EMPTY_TREE else keep_tree(self.mirror, name, tree, head, why)
 
     def collect(self, message: str) -> str:
         """Commit what is in the tree, tracked or not, ignored files apart, on top of HEAD; returns the new HEAD.
@@ -147,12 +160,30 @@ class Worktree:
         for path in trash:
             discard(path)
 
+    def retire(self, before: float, why: str) -> bool:
+        """Save and remove what nobody changed since `before` (seconds since 1970); False when somebody did.
+
+        What cannot be saved is set aside. Raises OSError when the saved folder cannot be deleted whole.
+        """
+        if self._changed_since(before):
+            return False
+        with self.mirror.lock:
+            if self._changed_since(before):  # a job has taken it up meanwhile; the first look kept nobody waiting
+                return False
+            trash = self._replace(why)
+        for path in trash:
+            discard(path)
+        return True
+
+    def _changed_since(self, moment: float) -> bool:
+        return changed_since(self.path, moment) or changed_since(self._known.folder, moment)
+
     # -- taking away what is in the place of a new worktree
 
-    def _replace(self) -> list[Path]:
+    def _replace(self, why: str) -> list[Path]:
         if self._known.exists and not self._known.half_made:
             try:
-                self.save(self.name)
+                self.save(self.name, why)
                 whole = not self._leaves_out()
             except (GitError, OSError):
                 whole = False
@@ -173,12 +204,16 @@ class Worktree:
             number += 1
         if self.path.exists():
             self.path.rename(aside)
+            # It leads to the registration that the next worktree of this name takes over: git run in here would hit it.
+            link = aside / ".git"
+            if not aside.is_symlink() and (link.is_symlink() or link.is_file()):
+                link.unlink()
 
-    def _free(self, branch: str, sha: str) -> list[Path]:
+    def _free(self, branch: str, sha: str, why: str) -> list[Path]:
         """Keep what only the old `branch` has, and take it from an older worktree of ours."""
         old = self.mirror.sha(f"refs/heads/{branch}")
         if old is not None and old != sha:
-            keep(self.mirror, self.name, old)
+            keep(self.mirror, self.name, old, why)
         trash: list[Path] = []
         for path in holders(self.mirror, f"refs/heads/{branch}"):
             try:
@@ -186,7 +221,7 @@ class Worktree:
             except ValueError:
                 continue
             if other.name != self.name:
-                trash += other._replace()
+                trash += other._replace(why)
         return trash
 
     # -- reading the worktree

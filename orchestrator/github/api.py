@@ -164,11 +164,14 @@ class Api:
         return newest
 
     def permission(self, actor: Actor) -> Permission:
-        """Live. A renamed or re-registered login, an unknown word and a 403 or 404 are all `none`."""
+        """Live. A renamed or re-registered login, an unknown word and a 404 are all `none`.
+
+        A 403 is passed on: it says that *we* may not write any more, and nothing of the one who is asked about.
+        """
         try:
             data = self.transport.get(f"{self._at}/collaborators/{quote(actor.login, safe='')}/permission").data
         except ApiError as error:
-            if error.status in (403, 404):
+            if error.status == 404:
                 return Permission.NONE
             raise
         if int((data.get("user") or {}).get("id", 0)) != actor.id:

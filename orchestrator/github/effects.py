@@ -16,12 +16,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from orchestrator import texts
 from orchestrator.clock import Clock, Stop
 from orchestrator.errors import Retry, Stopped
 from orchestrator.github.api import Api
 from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.log import get
+from orchestrator.marks import Marks, claimed, said
 from orchestrator.model import Job
 from orchestrator.quoting import cap
 
@@ -35,11 +35,11 @@ class Effects:
     """The effects of one job."""
 
     def __init__(
-        self, api: Api, own_id: int, job: Callable[[], Job], keep: Callable[[Job], None], clock: Clock, halt: Stop
+        self, api: Api, marks: Marks, job: Callable[[], Job], keep: Callable[[Job], None], clock: Clock, halt: Stop
     ) -> None:
         """`keep` makes a job durable before it returns; `halt` ends waits."""
         self._api = api
-        self._own_id = own_id
+        self._marks = marks
         self._job = job
         self._keep = keep
         self._clock = clock
@@ -88,7 +88,7 @@ class Effects:
 
     def say(self, key: str, number: int, text: str) -> int:
         """A new comment, once; its id. 0 when GitHub does not take it (locked, too long): the work goes on."""
-        body = texts.marked(self._job(), key, text)
+        body = self._marks.marked(self._job(), key, text)
 
         def post() -> int:
             try:
@@ -101,9 +101,9 @@ class Effects:
 
     def said_before(self, key: str, number: int, text: str) -> bool:
         """Whether another comment of ours on the same issue or PR says exactly this."""
-        mark = texts.mark(self._job(), key)
+        mark = self._marks.of(self._job(), key)
         return any(
-            texts.is_ours(c, self._own_id) and not c.body.startswith(mark) and texts.said(c) == cap(text)
+            self._marks.fit(c) and not c.body.startswith(mark) and said(c) == cap(text)
             for c in self._api.comments(number)
         )
 
@@ -121,7 +121,7 @@ class Effects:
         self._fact(f"shown:{key}", digest)
 
     def _edit(self, key: str, number: int, comment: int, text: str) -> None:
-        body = texts.marked(self._job(), key, text)
+        body = self._marks.marked(self._job(), key, text)
         for left in reversed(range(TRIES)):
             try:
                 self._api.edit_comment(comment, body)
@@ -143,14 +143,17 @@ class Effects:
             # Somebody deleted it: made again, once.
             self._fact(f"deleted:{key}", True)
             self._record(key, None)
-            self.say(key, number, text)
+            try:
+                self.say(key, number, text)
+            except ApiError as gone:  # with the whole issue, so there is nobody to tell
+                get().warning("comment_refused", number=number, key=key, answer=str(gone))
 
     def _find(self, number: int, key: str) -> int | None:
-        mark = texts.mark(self._job(), key)
-        ours, _ = texts.claimed(texts.marked(self._job(), key, ""))
+        mark = self._marks.of(self._job(), key)
+        ours, _ = claimed(self._marks.marked(self._job(), key, ""))
         for comment in self._api.comments(number):
-            if texts.is_ours(comment, self._own_id) and comment.body.startswith(mark):
-                by, _ = texts.claimed(comment.body)
+            if self._marks.fit(comment) and comment.body.startswith(mark):
+                by, _ = claimed(comment.body)
                 if by in ("", ours):
                     return comment.id
         return None

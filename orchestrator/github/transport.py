@@ -12,11 +12,8 @@ may not have happened, `Retry` when a read failed for reasons that pass.
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
-import socket
-import ssl
 import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
@@ -32,13 +29,13 @@ from github import Auth, Github
 from orchestrator import __version__
 from orchestrator.clock import Clock, Stop
 from orchestrator.errors import Retry, Stopped
+from orchestrator.github.trouble import SECONDARY_PAUSE, limited, what_happened
 from orchestrator.log import get
 
 READ_TRIES = 3
 REFUSALS = 2  # answers 401 in a row that mean it
 TIMEOUT = 15  # seconds for the connection and between two bytes
 IMPATIENCE = 5.0  # seconds that a write which must not wait may stand behind others
-SECONDARY_PAUSE = 60.0  # GitHub's minimum where it names no time
 
 
 class ApiError(Exception):
@@ -132,6 +129,7 @@ class Transport:
         self._paused_until = 0.0
         self._pauses = 0
         self._last_write = 0.0
+        self.date = 0.0  # GitHub's clock in its first answer
         self._refused = 0
         self._taken = False  # answers 401 in a row
         self.quota: Quota | None = None
@@ -210,6 +208,20 @@ class Transport:
         if errors:
             raise ApiError(200, str(errors[0].get("message", "")), errors)
 
+    @property
+    def refused(self) -> bool:
+        """Whether GitHub does not take the token any more."""
+        return self._refused >= REFUSALS
+
+    def renew(self, token: str) -> bool:
+        """Use this token from now on; whether it is another one."""
+        with self._lock:
+            if token == self._token:
+                return False
+            self._token, self._local = token, threading.local()
+        get().info("token_replaced")
+        return True
+
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
@@ -269,9 +281,9 @@ class Transport:
                 method, path, parameters=dict(parameters), headers=dict(headers), input=body
             )
         except (requests.RequestException, github.GithubException, AssertionError, ValueError, OSError) as error:
-            raise _Passing(_what_happened(error)) from error
+            raise _Passing(what_happened(error)) from error
         self._note(seen)
-        pause = _limited(status, seen, text)
+        pause = limited(status, seen, text)
         if pause is not None:
             self._pause(pause)
             raise _Limited
@@ -308,6 +320,8 @@ class Transport:
             raise Stopped(self._stop.reason)
 
     def _note(self, headers: Mapping[str, str]) -> None:
+        if not self.date and "date" in headers:
+            self.date = parsedate_to_datetime(headers["date"]).timestamp()
         if "x-ratelimit-remaining" in headers and "x-ratelimit-limit" in headers:
             self.quota = Quota(
                 int(headers["x-ratelimit-limit"]),
@@ -336,47 +350,6 @@ def _refuse_redirects(response: requests.Response, *_: Any, **__: Any) -> None:
         raise Moved(f"{response.url} moved to {response.headers.get('location', 'an unnamed place')}")
 
 
-_TROUBLE: tuple[tuple[type[BaseException], str], ...] = (
-    (ssl.SSLCertVerificationError, "the server's certificate is not trusted"),
-    (ssl.SSLError, "the encrypted connection could not be made"),
-    (socket.gaierror, "the server's name was not found"),
-    (ConnectionRefusedError, "the connection was refused"),
-    (requests.Timeout, "it timed out"),
-    (requests.exceptions.ProxyError, "the proxy does not let it through"),
-    (ConnectionError, "the connection was cut"),
-    (http.client.IncompleteRead, "the answer was cut short"),
-    (requests.ConnectionError, "the connection failed"),
-)
-
-
-def _what_happened(error: BaseException) -> str:
-    """Trouble with a connection in words for a person, whichever library's error wraps the cause."""
-    found = [error]
-    for each in found:
-        wrapped = (each.__cause__, *each.args)
-        found += [one for one in wrapped if isinstance(one, BaseException) and not any(one is f for f in found)]
-    for kind, words in _TROUBLE:
-        if any(isinstance(each, kind) for each in found):
-            return words
-    return f"there was no usable answer ({type(error).__name__})"
-
-
-def _limited(status: int, headers: Mapping[str, str], text: str) -> float | None:
-    """Seconds to wait when this answer is a rate limit; None when it is something else."""
-    if status not in (403, 429):
-        return None
-    words = text.lower()
-    if "retry-after" in headers:
-        return float(headers["retry-after"])
-    if headers.get("x-ratelimit-remaining") == "0" and "date" in headers:
-        now = parsedate_to_datetime(headers["date"]).timestamp()
-        return max(1.0, float(headers.get("x-ratelimit-reset", now)) - now + 1)
-    hints = ("rate limit", "abuse detection", "please wait a few minutes")
-    if status == 429 or any(hint in words for hint in hints):
-        return SECONDARY_PAUSE
-    return None
-
-
 def _judge(status: int, headers: Mapping[str, str], text: str) -> Answer:
     if status in (204, 304):
         return Answer(status, headers, None)
@@ -394,6 +367,8 @@ def _judge(status: int, headers: Mapping[str, str], text: str) -> Answer:
     said = data if isinstance(data, dict) else {}
     # The asynchronous merge explains itself under `details`.
     details = said.get("details") or {}
-    raise ApiError(
-        status, str(said.get("message") or details.get("message", "")), said.get("errors") or details or None
-    )
+    message = str(said.get("message") or details.get("message", ""))
+    needed = headers.get("x-accepted-github-permissions") if status == 403 else None
+    if needed:
+        message = f"{message.rstrip('.')}. The token needs the permission {needed}."
+    raise ApiError(status, message, said.get("errors") or details or None)

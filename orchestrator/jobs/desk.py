@@ -13,8 +13,7 @@ from typing import Any
 from structlog.contextvars import bind_contextvars
 
 from orchestrator import process, refusals, texts
-from orchestrator.agents.base import Agent, Bounds, Outcome, Role, RunResult, Task
-from orchestrator.agents.prompts import prompt_file
+from orchestrator.agents.base import Agent
 from orchestrator.clock import Clock, Stop
 from orchestrator.errors import Refused, Retry, Stopped
 from orchestrator.git.mirror import Mirror
@@ -22,13 +21,16 @@ from orchestrator.git.run import GitError
 from orchestrator.git.worktree import Worktree
 from orchestrator.github.api import Api
 from orchestrator.github.effects import Effects
+from orchestrator.instance import instance_id
 from orchestrator.log import get
+from orchestrator.marks import Marks
 from orchestrator.model import Actor, Job, Kind, PullRequest, Repo, Status
+from orchestrator.pauses import Pauses
 from orchestrator.settings import Settings
 from orchestrator.state import State
 
 STICKY = "sticky"
-LIMIT_PAUSE = 1800.0  # seconds, where a usage limit names no reset
+_TREES = {Kind.IMPLEMENT: "issue", Kind.REVIEW: "pr-review", Kind.MERGE: "merge"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Place:
     mirror: Mirror
     folder: Path
     me: Actor
+    marks: Marks
     token: str = field(default="", repr=False)
 
 
@@ -62,6 +65,7 @@ class Desk:
         settings: Settings,
         state: State,
         agent: Agent,
+        pauses: Pauses,
         clock: Clock,
         stop: Stop,
         halt: Stop,
@@ -73,11 +77,12 @@ class Desk:
         self.mirror = place.mirror
         self.settings = settings
         self.agent = agent
+        self.pauses = pauses
         self.clock = clock
         self.stop = stop
         self.halt = halt
         self._state = state
-        self.effects = Effects(place.api, place.me.id, lambda: self.job, self._put, clock, halt)
+        self.effects = Effects(place.api, place.marks, lambda: self.job, self._put, clock, halt)
 
     @property
     def job(self) -> Job:
@@ -95,7 +100,7 @@ class Desk:
 
     def turn(self, phase: str) -> None:
         """Heard and acknowledged: the rest begins with `phase` when it is this job's turn (`decide.schedule`)."""
-        self.keep(status=Status.WAITING, phase=phase, not_before=0.0, reason=texts.TURN)
+        self.keep(status=Status.WAITING, phase=phase, not_before=0.0, reason=texts.TURN, waits=self.job.waits + 1)
 
     def note(self, **facts: Any) -> None:
         """Leave facts for a later phase, durably."""
@@ -118,8 +123,10 @@ class Desk:
         """Bring the sticky comment up to date."""
         self.effects.show(STICKY, self.job.number, texts.progress(self.job))
 
-    def worktree(self, name: str) -> Worktree:
-        return Worktree(self.mirror, self.place.folder / name)
+    @property
+    def tree(self) -> Worktree:
+        """The one worktree of this job."""
+        return Worktree(self.mirror, self.place.folder / tree_name(self.job))
 
     def hidden(self, output: bytes) -> bytes:
         """Output of a command without the secrets that the daemon knows."""
@@ -146,12 +153,27 @@ class Desk:
             if theirs and live and job.facts.get("pushed") != job.head:
                 raise Refused(refusals.agent_at_work(job))
 
-    def drop_worktree(self, name: str) -> None:
+    def drop_tree(self) -> None:
         """The outcome stands, whatever happens to the worktree (wrangle#601); the next attempt replaces it anyway."""
         try:
-            self.worktree(name).remove()
+            self.tree.remove()
         except (OSError, GitError, Refused, Retry) as error:
             get().warning("worktree_kept", trouble=str(error))
+
+    def new_run(self) -> str:
+        """A run's id, by which whoever starts this daemon again finds its processes; from here on in the log lines."""
+        number = uuid.uuid4().hex
+        bind_contextvars(run=number[:8])
+        return f"{instance_id(self.settings.state_file)}-{number}"
+
+    @property
+    def history(self) -> Path:
+        """Where it stands what was done for this repository, for as long as the operator wants."""
+        return self.place.folder / "runs.jsonl"
+
+    def recorded_log(self) -> Path:
+        """Where the output of the last run is."""
+        return Path(self.job.log)
 
     def new_log(self, name: str) -> Path:
         """A file for the next output of this job, never one that exists."""
@@ -167,7 +189,7 @@ class Desk:
         """Run the operator's commands in order; CommandFailed names the first that does not pass."""
         for number, command in enumerate(commands, 1):
             self.check()
-            run_id = _new_run()
+            run_id = self.new_run()
             part = log.with_suffix(f".{number}.log")
             self.keep(run_id=run_id, log=str(part))
             ended = process.shell(
@@ -197,44 +219,10 @@ class Desk:
             self.keep(log=str(log))
             raise CommandFailed(refusals.files_modified(changed), diff, "diff")
 
-    def run_agent(
-        self, role: Role, cwd: Path, prompt: str, name: str, schema: dict[str, Any] | None = None
-    ) -> RunResult:
-        """One bounded agent run, its cost on the record. Retry for trouble that passes by itself."""
-        self.check()
-        log = self.new_log(name)
-        session = str(uuid.uuid4())
-        run_id = _new_run()
-        self.keep(session_id=session, run_id=run_id, log=str(log))
-        task = Task(role, cwd, prompt_file(role.value), prompt, session, run_id, log, schema)
-        result = self.agent.run(task, self._bounds(), self.stop)
-        job = self.job
-        self.keep(
-            cost_usd=job.cost_usd + result.cost_usd,
-            turns=job.turns + result.turns,
-            seconds=job.seconds + result.seconds,
-        )
-        if result.outcome is Outcome.STOPPED:
-            raise Stopped(self.stop.reason)
-        if result.outcome is Outcome.USAGE_LIMIT:
-            now = self.clock.now()
-            pause = max(60.0, result.resets_at - now if result.resets_at else LIMIT_PAUSE)
-            self.effects.show(STICKY, job.number, texts.limited(job, result.detail, now + pause))
-            raise Retry(result.detail, pause)
-        if result.outcome is Outcome.TRANSIENT:
-            raise Retry(result.detail)
-        return result
 
-    def _bounds(self) -> Bounds:
-        s = self.settings
-        return Bounds(s.max_turns, s.run_budget_usd, s.run_timeout, s.stall_timeout)
-
-
-def _new_run() -> str:
-    """A run's id; from here on it stands in every log line of the job's thread."""
-    run_id = uuid.uuid4().hex
-    bind_contextvars(run=run_id[:8])
-    return run_id
+def tree_name(job: Job) -> str:
+    """The name of a job's worktree, and the beginning of its logs' names."""
+    return f"{_TREES[job.kind]}-{job.number}"
 
 
 def _end_of(path: Path, size: int = 64_000) -> bytes:

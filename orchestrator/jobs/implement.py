@@ -2,8 +2,7 @@
 
 claim → prepare → run → commit → push → open → finish. Every phase can be entered again after a crash: what
 a phase needs is on the record, what it does is idempotent or looked for first. The agent's work leaves the
-worktree only as commits; a run that was cut off starts again in a fresh worktree, and what it left is saved
-in the mirror first.
+worktree only as commits; how a run that was cut off goes on is told in `running`.
 
 Guaranteed: nothing starts without write permission of the person who put the label on, read live; one
 branch and one PR for one issue; nothing of a failed attempt is in the next one; a commit that somebody
@@ -20,10 +19,12 @@ from orchestrator.git.mirror import Pushed
 from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.instance import instance_id
 from orchestrator.jobs.desk import STICKY, CommandFailed, Desk, Phase
+from orchestrator.jobs.running import Work, run_agent
+from orchestrator.marks import claim as claim_of
+from orchestrator.marks import claimed, is_about, is_ours
 from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN, Comment, Status
 
 SETTLE = 10.0  # seconds until another daemon's claim shows
-CUT, WAITED = "cut", "waited"  # how the last run left the worktree
 
 
 def claim(desk: Desk) -> None:
@@ -66,14 +67,14 @@ def _first(desk: Desk, event: str) -> bool:
     """
     mine = instance_id(desk.settings.state_file)
     if not _claims(desk, event):
-        known = any(texts.claimed(c.body)[0] for c in _own_comments(desk))
-        desk.note(claim=texts.claim(mine, event))
+        known = any(claimed(c.body)[0] for c in _own_comments(desk))
+        desk.note(claim=claim_of(mine, event))
         desk.progress()
         if known:
             desk.wait(SETTLE)
     claims = _claims(desk, event)
     if not claims or min(claims)[1] == mine:
-        desk.note(claim=texts.claim(mine, event))
+        desk.note(claim=claim_of(mine, event))
         return True
     if mine in (by for _, by in claims):
         desk.effects.show(STICKY, desk.job.number, texts.ELSEWHERE)
@@ -84,15 +85,14 @@ def _first(desk: Desk, event: str) -> bool:
 
 def _claims(desk: Desk, event: str) -> list[tuple[int, str]]:
     """(comment, instance) of everybody who wants to answer this label event."""
-    found = ((c.id, *texts.claimed(c.body)) for c in _own_comments(desk))
+    found = ((c.id, *claimed(c.body)) for c in _own_comments(desk))
     return [(number, by) for number, by, wish in found if by and wish == event]
 
 
 def _own_comments(desk: Desk) -> list[Comment]:
     """What this daemon and those that share its account said on the issue in their one comment each."""
-    mark = texts.mark(desk.job, STICKY)
     found = desk.api.comments(desk.job.number)
-    return [c for c in found if texts.is_ours(c, desk.place.me.id) and c.body.startswith(mark)]
+    return [c for c in found if is_ours(c, desk.place.me.id) and is_about(c, desk.job, STICKY)]
 
 
 def _lie_down(desk: Desk, seen: float) -> None:
@@ -123,7 +123,7 @@ def prepare(desk: Desk) -> str:
     elif remote and remote != job.facts.get("pushed"):
         raise Refused(texts.branch_taken(job.branch, remote))
     desk.keep(base=base, base_ref=base_ref, head="")
-    desk.note(start=start, remote=remote or "", left="")
+    desk.note(start=start, remote=remote or "", left="", once_more="")
     _fresh_tree(desk)
     return "run"
 
@@ -131,7 +131,7 @@ def prepare(desk: Desk) -> str:
 def _fresh_tree(desk: Desk) -> None:
     """The worktree as it was before any agent, set up; what is there is saved in the mirror first."""
     job = desk.job
-    tree = desk.worktree(f"issue-{job.number}")
+    tree = desk.tree
     tree.create(str(job.facts["start"]), job.branch)
     if setup := desk.settings.setup_commands:
         desk.commands(setup, tree.path, desk.new_log(f"issue-{job.number}-setup"), desk.settings.command_timeout)
@@ -139,21 +139,13 @@ def _fresh_tree(desk: Desk) -> None:
 
 def run(desk: Desk) -> str | None:
     """The agent works in the worktree."""
-    job = desk.job
-    tree = desk.worktree(f"issue-{job.number}")
-    if left := job.facts["left"]:
-        # What is there is half a thought. To be cut off is an attempt; a service that could not work is none.
-        desk.keep(attempt=job.attempt + (left == CUT))
-        _fresh_tree(desk)
+    number = desk.job.number
     desk.progress()
-    issue = desk.api.issue(job.number)
-    prompt = implement_prompt(issue, _trusted(desk, desk.api.comments(job.number)))
-    desk.note(left=CUT)
-    try:
-        result = desk.run_agent(Role.IMPLEMENT, tree.path, prompt, f"issue-{job.number}")
-    except Retry:
-        desk.note(left=WAITED)
-        raise
+
+    def prompt() -> str:
+        return implement_prompt(desk.api.issue(number), _trusted(desk, desk.api.comments(number)))
+
+    result = run_agent(desk, Work(Role.IMPLEMENT, desk.tree, prompt, lambda: _fresh_tree(desk)))
     if result.outcome is not Outcome.DONE:
         desk.note(failure=result.detail)
         return "give_up"
@@ -172,7 +164,7 @@ def _trusted(desk: Desk, comments: list[Comment]) -> list[Comment]:
     kept = []
     for comment in comments:
         author = comment.author
-        if author is None or not author.is_user or texts.is_ours(comment, desk.place.me.id):
+        if author is None or not author.is_user or is_ours(comment, desk.place.me.id):
             continue
         if author.id not in allowed:
             allowed[author.id] = desk.api.permission(author).may_write
@@ -185,7 +177,7 @@ def commit(desk: Desk) -> str | None:
     """What the agent committed and what it left in the tree becomes one line of commits."""
     job = desk.job
     desk.check()
-    tree = desk.worktree(f"issue-{job.number}")
+    tree = desk.tree
     head = tree.collect(f"{texts.pull_title(job.title)}\n\nIssue: #{job.number}\n")
     if head == job.facts["start"]:
         _nothing(desk)
@@ -199,7 +191,7 @@ def _nothing(desk: Desk) -> None:
     said = texts.no_change(job, job.summary, desk.settings.ready_label)
     desk.effects.say(f"nothing-{job.trigger}-{job.attempt}", job.number, said)
     _park(desk, "the agent changed nothing")
-    desk.drop_worktree(f"issue-{job.number}")
+    desk.drop_tree()
 
 
 def push(desk: Desk) -> str:
@@ -208,8 +200,11 @@ def push(desk: Desk) -> str:
     desk.check()
     desk.progress()
     expected = str(job.facts["remote"]) or None
+    if desk.api.repo().id != desk.place.repo.id:
+        raise Retry(f"another repository is called {job.repo} now")
     if desk.mirror.push(job.head, job.branch, expected) is Pushed.REJECTED:
-        raise Refused(texts.pushed_meanwhile(job))
+        gone = desk.mirror.remote_sha(f"refs/heads/{job.branch}") is None
+        raise Refused(texts.branch_gone(job) if gone else texts.pushed_meanwhile(job))
     desk.note(pushed=job.head)
     return "open"
 
@@ -246,14 +241,18 @@ def finish(desk: Desk) -> None:
     job = desk.job
     desk.effects.again(f"unbusy-{job.trigger}", lambda: desk.api.remove_label(job.number, IN_PROGRESS))
     desk.effects.show(STICKY, job.number, texts.implemented(job))
-    desk.drop_worktree(f"issue-{job.number}")
+    desk.drop_tree()
     desk.keep(status=Status.DONE)
 
 
 def fail(desk: Desk, error: Refused) -> None:
     """One comment with the cause, the next step, the log and the worktree that was kept."""
     job = desk.job
-    path = desk.worktree(f"issue-{job.number}").path
+    if not job.trigger:
+        # Given up before the claim: its label is still on, and must not be taken for a new wish.
+        event = desk.api.labelled_by(job.number, desk.settings.ready_label)
+        job = desk.keep(trigger=str(event.id) if event else "")
+    path = desk.tree.path
     output = error.output if isinstance(error, CommandFailed) else b""
     again = f"label the issue `{desk.settings.ready_label}` again"
     text = texts.failed(job, str(error), str(path) if path.exists() else "", again, desk.hidden(output))
@@ -272,10 +271,10 @@ def _park(desk: Desk, reason: str) -> None:
 def cancelled(desk: Desk, reason: str) -> None:
     """A person withdrew the wish: nothing is pushed, what was made is saved in the mirror."""
     job = desk.job
-    tree = desk.worktree(f"issue-{job.number}")
+    tree = desk.tree
     if tree.path.exists():
         tree.save(f"issue-{job.number}")
-        desk.drop_worktree(f"issue-{job.number}")
+        desk.drop_tree()
     desk.effects.again(f"unbusy-{job.trigger}", lambda: desk.api.remove_label(job.number, IN_PROGRESS))
     desk.effects.show(STICKY, job.number, reason)
     desk.keep(status=Status.DONE, reason=reason)

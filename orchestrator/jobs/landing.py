@@ -17,6 +17,7 @@ from orchestrator.jobs.reading import CHECKS_POLL, cancelled_by
 from orchestrator.jobs.tidy import ANNOUNCED, land_known
 
 CALL_TRIES = 3
+FRESH = 60.0  # seconds that the final reading of everything may be old
 CALL_WAIT = 10.0  # seconds before an ambiguous answer is read
 ENQUEUED = "enqueued"  # GitHub's word for a request that stands in the queue
 PENDING_WAIT = 5.0  # seconds between two looks at a request that shall be taken back
@@ -28,6 +29,8 @@ def land(desk: Desk) -> str | None:
     if ANNOUNCED in job.effects:
         return _read_back(desk)
     desk.check()
+    if not is_fresh(desk):  # the machine may have slept since
+        return "gate"
     desk.keep(effects={**job.effects, ANNOUNCED: None}, facts={**job.facts, "called": True})
     try:
         return _call(desk)
@@ -41,6 +44,11 @@ def land(desk: Desk) -> str | None:
         return "gate"
     except ApiError as error:
         return _said_no(desk, error)
+
+
+def is_fresh(desk: Desk) -> bool:
+    """Whether what the gate read is of now: a rate limit or a sleeping machine may have stretched the reading."""
+    return desk.clock.now() - float(desk.job.facts.get("read_at", 0.0)) <= FRESH
 
 
 def _call(desk: Desk) -> str:

@@ -26,13 +26,12 @@ from orchestrator.decide.verdict import SHA_DIGITS, Done, Merge, Refuse, Test, W
 from orchestrator.errors import Refused, Retry
 from orchestrator.github.transport import ApiError
 from orchestrator.jobs.desk import CommandFailed, Desk, Phase
-from orchestrator.jobs.landing import follow, land, leave_queue, show_step
+from orchestrator.jobs.landing import follow, is_fresh, land, leave_queue, show_step
 from orchestrator.jobs.reading import asker, await_change, look
 from orchestrator.jobs.review import fetch_pinned
 from orchestrator.jobs.tidy import land_known, tidy
+from orchestrator.marks import said
 from orchestrator.model import TOO_OLD, Comment, PullRequest, Status
-
-FRESH = 60.0  # seconds that the final reading of everything may take
 
 
 def hear(desk: Desk) -> str | None:
@@ -74,17 +73,17 @@ def prepare(desk: Desk) -> str:
 
 def _answered(desk: Desk, comments: list[Comment]) -> bool:
     """Refused before the memory was lost: a failed attempt leaves nothing pending, so it is over for good."""
-    job, own = desk.job, desk.place.me.id
+    job, marks = desk.job, desk.place.marks
     no = (
-        texts.mark(job, f"refused-{job.trigger}"),
-        texts.mark(job, f"denied-{job.facts['asked_by_id']}"),
-        texts.reply_mark(job.repo, job.number, int(job.trigger)),
+        marks.of(job, f"refused-{job.trigger}"),
+        marks.of(job, f"denied-{job.facts['asked_by_id']}"),
+        marks.reply(job.repo, job.number, int(job.trigger)),
     )
-    status = texts.mark(job, f"status-{job.trigger}")
+    status = marks.of(job, f"status-{job.trigger}")
     return any(
-        c.body.startswith(no) or (c.body.startswith(status) and texts.said(c).startswith(texts.OVER))
+        c.body.startswith(no) or (c.body.startswith(status) and said(c).startswith(texts.OVER))
         for c in comments
-        if texts.is_ours(c, own) and c.id > int(job.trigger)
+        if marks.fit(c) and c.id > int(job.trigger)
     )
 
 
@@ -161,9 +160,8 @@ def gate(desk: Desk) -> str | None:
                 show_step(desk, why)
                 await_change(desk, checks, until)
             case Merge(green):
-                # A rate limit may have stretched the reading: what was read first is then old.
-                if desk.clock.now() - began <= FRESH:
-                    desk.note(checks=green)
+                desk.note(checks=green, read_at=began)
+                if is_fresh(desk):
                     return "land"
             case _:
                 assert_never(decided)
@@ -186,7 +184,7 @@ def _test(desk: Desk) -> None:
             raise Retry("what was to be merged is in the base, and GitHub does not say yet that it is merged")
         raise Refused(refusals.NOTHING_TO_LAND)
     commit = desk.mirror.commit_tree(result.tree, [base, job.head], f"Merge {job.head} into {job.base_ref}\n")
-    tree = desk.worktree(f"merge-{job.number}")
+    tree = desk.tree
     tree.create(commit, None)
     commands = desk.settings.pre_merge_commands
     if commands:
@@ -205,7 +203,7 @@ def fail(desk: Desk, error: Refused) -> str | None:
     job = desk.job
     if job.merge_sha:
         desk.effects.show(f"status-{job.trigger}", job.number, texts.untidy(job, str(error)))
-        desk.drop_worktree(f"merge-{job.number}")
+        desk.drop_tree()
         desk.keep(status=Status.DONE, pr=job.number, reason=str(error))
         return None
     if "refusal" not in job.facts:
@@ -228,7 +226,7 @@ def refuse(desk: Desk) -> str | None:
         desk.effects.say(key, job.number, text)
     if repeated or f"status-{job.trigger}" in job.effects:
         desk.effects.show(f"status-{job.trigger}", job.number, texts.attempt_over(job, why))
-    desk.drop_worktree(f"merge-{job.number}")
+    desk.drop_tree()
     desk.keep(status=Status.DONE, reason=why, facts={**desk.job.facts, "failed": True})
     return None
 

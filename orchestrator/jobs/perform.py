@@ -7,11 +7,14 @@ ends. A stop of the daemon leaves the record as it is: the next start goes on fr
 
 from __future__ import annotations
 
+import errno
+import os
 import types
 
 from structlog.contextvars import bound_contextvars
 
-from orchestrator import texts
+from orchestrator import history, texts
+from orchestrator.decide.schedule import crashes
 from orchestrator.errors import Missing, Refused, Retry, Stopped
 from orchestrator.git.run import GitError
 from orchestrator.github.transport import ApiError, Moved, Unknown
@@ -19,10 +22,14 @@ from orchestrator.jobs import implement, merge, review, tidy
 from orchestrator.jobs.desk import Desk
 from orchestrator.log import get, of_job
 from orchestrator.model import Job, Kind, Status
+from orchestrator.status import outcome
 
 STORIES: dict[Kind, types.ModuleType] = {Kind.IMPLEMENT: implement, Kind.REVIEW: review, Kind.MERGE: merge}
 FAILURES = 5
 MISSES = 2  # times that something is looked for again before a 404 is believed
+CRASHES = 5  # deaths of the daemon with a job under way, within ten minutes, after which it is given up
+NO_ROOM = 60.0  # seconds
+_LACKS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 BACK_OFF = 10.0
 BACK_OFF_MOST = 300.0
 
@@ -31,10 +38,12 @@ def perform(desk: Desk) -> None:
     """Run the job until it is done, parked, waits, or the daemon stops. Never raises."""
     try:
         _perform(desk)
+    except Retry as trouble:
+        # Not even the record could be written (disk full): the daemon begins nothing until it can.
+        get(**of_job(desk.key)).warning("job_lost", reason=str(trouble))
     except Exception:  # noqa: BLE001 - logged whole
-        # Not even the record could be written (disk full): wait, so that the next start is no hot loop.
         get(**of_job(desk.key)).exception("job_lost")
-        desk.clock.wait(BACK_OFF_MOST, desk.stop)
+        desk.clock.wait(BACK_OFF_MOST, desk.stop)  # so that the next start is no hot loop
 
 
 def _perform(desk: Desk) -> None:
@@ -43,10 +52,14 @@ def _perform(desk: Desk) -> None:
         try:
             log.info("job_started", phase=desk.job.phase or "start")
             _tell(desk)
-            log.info("job_ended", status=desk.job.status.value, reason=desk.job.reason)
+            job = desk.job
+            log.info("job_ended", status=job.status.value, reason=job.reason)
+            if job.status in (Status.DONE, Status.PARKED):
+                told = {"at": desk.clock.now(), "item": job.key, "attempt": job.attempt, "ended": job.status.value}
+                history.append(desk.history, {**told, "outcome": outcome(job), "cost_usd": job.cost_usd})
         except Stopped as stopped:
             log.info("job_stopped", reason=str(stopped))
-        except (Retry, Unknown, Moved) as trouble:
+        except (Retry, Unknown, Moved, ApiError) as trouble:
             # Met by the story's own end, a refusal or a cancellation: said again later.
             _later(desk, _retry(trouble))
         except Exception as bug:
@@ -58,6 +71,7 @@ def _tell(desk: Desk) -> None:
     """The story from where the record stands, with its own ways to end badly."""
     story = STORIES[desk.job.kind]
     try:
+        _end_of_crash_loop(desk)
         _phases(desk, story)
     except Stopped as stopped:
         if desk.halt.is_set():
@@ -69,12 +83,38 @@ def _tell(desk: Desk) -> None:
         _fail(desk, story, refused)
     except (Retry, Unknown, Moved) as trouble:
         _later(desk, _retry(trouble))
-    except (ApiError, GitError, Missing) as error:
-        if isinstance(error, ApiError) and error.status == 404 and desk.job.failures < MISSES:
+    except Missing as lack:
+        # Of the whole machine (a refused token, a program that is gone), so it passes when somebody mends it.
+        _later(desk, Retry(str(lack)))
+    except (OSError, GitError) as trouble:
+        if _lacks_room(trouble):
+            _later(
+                desk, Retry(f"The machine has no room left: {trouble}", NO_ROOM)
+            )  # the machine's fault, not the item's
+        elif isinstance(trouble, OSError):
+            raise
+        else:
+            _fail(desk, story, Refused(str(trouble)))
+    except ApiError as error:
+        if error.status == 404 and desk.job.failures < MISSES:
             # What a list or an answer has just shown may be missing for a moment (octokit.js#900).
             _later(desk, Retry(str(error)))
         else:
             _fail(desk, story, Refused(str(error)))
+
+
+def _lacks_room(trouble: OSError | GitError) -> bool:
+    """Disk, inodes, open files or memory are used up."""
+    if isinstance(trouble, OSError):
+        return trouble.errno in _LACKS
+    said = trouble.stderr.lower()
+    return any(os.strerror(number).lower() in said for number in _LACKS)
+
+
+def _end_of_crash_loop(desk: Desk) -> None:
+    times = crashes(desk.job, desk.clock.now())
+    if times >= CRASHES and not _outcome_open(desk.job):
+        raise Refused(texts.crash_loop(times))
 
 
 def _fail(desk: Desk, story: types.ModuleType, refused: Refused) -> None:

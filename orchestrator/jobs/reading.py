@@ -6,12 +6,12 @@ What a crash or a rate limit puts between two of these reads makes the whole blo
 
 from __future__ import annotations
 
-from orchestrator import texts
 from orchestrator.decide.checks import CiVerdict, Reading, judge
 from orchestrator.decide.commands import Verb, parse
 from orchestrator.decide.verdict import Asked, Attempt, Policy, Reviews, Snapshot
 from orchestrator.github.api import Api, MergeFacts
 from orchestrator.jobs.desk import Desk
+from orchestrator.marks import is_ours
 from orchestrator.model import Actor, Approval, BranchRules, Job, MergeState, PullRequest
 
 CHECKS_POLL = 20.0  # seconds between two readings of the checks alone
@@ -80,7 +80,7 @@ def cancelled_by(desk: Desk, pull: PullRequest) -> str:
         return job.asked_by
     for comment in comments:
         author = comment.author
-        if author is None or comment.id <= int(job.trigger) or texts.is_ours(comment, desk.place.me.id):
+        if author is None or comment.id <= int(job.trigger) or is_ours(comment, desk.place.me.id):
             continue
         command = parse(comment.body, desk.settings.merge_comment_trigger)
         if command is not None and command.verb is Verb.CANCEL and may_cancel(desk.api, pull, author):

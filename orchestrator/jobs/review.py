@@ -19,6 +19,7 @@ from orchestrator.errors import Refused, Retry
 from orchestrator.git.hunks import postable
 from orchestrator.github.transport import ApiError
 from orchestrator.jobs.desk import STICKY, Desk, Phase
+from orchestrator.jobs.running import Work, run_agent
 from orchestrator.model import Finding, Status
 
 REF_TRIES = 5
@@ -43,6 +44,8 @@ def prepare(desk: Desk) -> str | None:
     if base is None:
         raise Refused(refusals.base_gone(job.base_ref))
     desk.keep(base=base)
+    desk.note(left="", once_more="")
+    desk.tree.create(job.head, None)
     return "run"
 
 
@@ -76,13 +79,14 @@ def fetch_pinned(desk: Desk, number: int, sha: str, base_ref: str) -> None:
 def run(desk: Desk) -> str:
     """The agent reads. A failure, or an answer that does not fit the schema, is said as such."""
     job = desk.job
-    tree = desk.worktree(f"pr-review-{job.number}")
     desk.progress()
-    tree.create(job.head, None)
-    pull = desk.api.pull(job.number)
-    diff = desk.mirror.diff(job.base, job.head).decode(errors="replace")
-    prompt = review_prompt(pull, job.base, diff)
-    result = desk.run_agent(Role.REVIEW, tree.path, prompt, f"pr-review-{job.number}", REVIEW_SCHEMA)
+
+    def prompt() -> str:
+        diff = desk.mirror.diff(job.base, job.head).decode(errors="replace")
+        return review_prompt(desk.api.pull(job.number), job.base, diff)
+
+    tree = desk.tree
+    result = run_agent(desk, Work(Role.REVIEW, tree, prompt, lambda: tree.create(job.head, None), REVIEW_SCHEMA))
     if result.data is None:
         desk.note(failure=texts.not_reviewed(job, result.detail))
         return "give_up"
@@ -105,7 +109,7 @@ def post(desk: Desk) -> None:
     hunks = postable(desk.mirror.diff(job.base, job.head))
     on_line = [f for f in findings if f.line is not None and hunks.has(f.path, f.line)]
     rest = [f for f in findings if f not in on_line]
-    body = texts.review_body(job, answer["verdict"], answer["summary"], rest)
+    body = _body(desk, answer, rest)
     comments = [{"path": f.path, "line": f.line, "side": "RIGHT", "body": texts.finding(f)} for f in on_line]
 
     def make() -> int:
@@ -115,17 +119,22 @@ def post(desk: Desk) -> None:
             if error.status != 422 or not comments:
                 raise
             # All or nothing, and the offender is not named: the remarks go into the body.
-            whole = texts.review_body(job, answer["verdict"], answer["summary"], findings)
-            return desk.api.review(job.number, job.head, whole, [])
+            return desk.api.review(job.number, job.head, _body(desk, answer, findings), [])
 
     desk.effects.once(f"review-{job.head}", make, lambda: _find(desk))
     desk.effects.show(STICKY, job.number, texts.reviewed(job, answer["verdict"], len(findings)))
-    desk.drop_worktree(f"pr-review-{job.number}")
+    desk.drop_tree()
+    desk.note(verdict=answer["verdict"], findings=len(findings))
     desk.keep(status=Status.DONE, summary=answer["summary"])
 
 
+def _body(desk: Desk, answer: dict[str, Any], rest: list[Finding]) -> str:
+    text = texts.review_body(desk.job, answer["verdict"], answer["summary"], rest)
+    return desk.place.marks.marked(desk.job, f"review-{desk.job.head}", text)
+
+
 def _find(desk: Desk) -> int | None:
-    mark = texts.mark(desk.job, f"review-{desk.job.head}")
+    mark = desk.place.marks.of(desk.job, f"review-{desk.job.head}")
     for review in desk.api.reviews(desk.job.number):
         if review.author is not None and review.author.id == desk.place.me.id and review.body.startswith(mark):
             return review.id
@@ -138,7 +147,7 @@ def fail(desk: Desk, error: Refused) -> None:
     text = texts.failed(job, str(error), "", f"run `orchestrator retry {job.number}` or push a new commit")
     desk.effects.say(f"failed-{job.trigger}-{job.attempt}", job.number, text)
     desk.effects.show(STICKY, job.number, texts.parked(job, str(error)))
-    desk.drop_worktree(f"pr-review-{job.number}")
+    desk.drop_tree()
     desk.keep(status=Status.PARKED, reason=str(error))
 
 
@@ -146,7 +155,7 @@ def cancelled(desk: Desk, reason: str) -> None:
     """Pointless now: a newer head, which the next poll begins with, or no open PR."""
     if STICKY in desk.job.effects:
         desk.effects.show(STICKY, desk.job.number, reason)
-    desk.drop_worktree(f"pr-review-{desk.job.number}")
+    desk.drop_tree()
     desk.keep(status=Status.DONE, trigger="", reason=reason)
 
 

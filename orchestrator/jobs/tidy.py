@@ -39,7 +39,7 @@ def tidy(desk: Desk) -> None:
     desk.effects.show(f"status-{job.trigger}", job.number, "\n\n".join(lines))
     if not job.facts.get("merged_by") and cancelled_by(desk, pull):
         desk.effects.say(f"late-{job.trigger}", job.number, texts.TOO_LATE)
-    desk.drop_worktree(f"merge-{job.number}")
+    desk.drop_tree()
     desk.keep(status=Status.DONE, pr=job.number)
 
 

@@ -109,7 +109,7 @@ class Wire:
         cached = method == "GET" and _SAME.search(path) is not None
         if cached and self._version == version and (known := self._answers.get(address)):
             # Nothing happened since, so GitHub says the same; it need not be put together again.
-            if known[1].get("etag") == headers.get("If-None-Match"):
+            if "If-None-Match" in headers and known[1].get("etag") == headers["If-None-Match"]:
                 return 304, dict(known[1]), ""
             if known[0] != 304:
                 return known[0], dict(known[1]), known[2]

@@ -55,8 +55,9 @@ class FastStage(Stage):
         assert isinstance(thing.bare, MemoryRepository)
         self.mirror = MemoryMirror(thing.bare, self.fetches)
         self.settings = _settings(folder)
+        self.state_file = self.settings.state_file
         self.forget_state()
-        self.daemon: Daemon | None = None
+        self.daemon = None
         self._lost = False
         self._patches: list[Any] = [
             patch("orchestrator.daemon.Transport", transport(self.wire)),
@@ -65,6 +66,9 @@ class FastStage(Stage):
             patch("orchestrator.process.shell", shell(self.mirror, self.clock, COMMAND_SECONDS, _good)),
             patch("orchestrator.process.sweep", lambda _: 0),
             patch("orchestrator.jobs.desk._end_of", lambda _: b""),
+            # There is nothing on the disk to tidy up.
+            patch("orchestrator.watch.Watch.tidy_up", lambda _: None),
+            patch("orchestrator.chores.sweep_scratch", lambda _: None),
             patch("orchestrator.jobs.desk.Desk.new_log", lambda _, name: folder / name),
         ]
         for one in self._patches:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from orchestrator.errors import Stopped
 from orchestrator.model import Job
 from orchestrator.state import State
@@ -13,10 +15,11 @@ class QuickState(State):
 
     worth = True  # whether somebody will read the file
 
-    def _save(self, jobs: dict[str, Job], repos: dict[str, RepoMemory]) -> None:
+    def _save(self, jobs: dict[str, Job], repos: dict[str, RepoMemory], rest: dict[str, Any] | None = None) -> None:
         if self._fd is None:
             raise Stopped("the state file is closed")
         self._jobs, self._repos = jobs, repos
+        self._rest = self._rest if rest is None else rest
 
     def beat(self) -> None:
         """Nobody asks for the status."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from orchestrator.daemon import Daemon
@@ -21,11 +22,13 @@ LOOP = "daemon"
 class RealStage(Stage):
     """A killed daemon is one that is told to stop in the midst of a request: a test cannot kill its own process."""
 
-    def __init__(self, folder: Path, bugs: Bugs) -> None:
+    def __init__(self, folder: Path, bugs: Bugs, **settings: Any) -> None:
+        """`settings`: on top of those of every history."""
         super().__init__()
-        self.house = House(folder, page=100, **SETTINGS)
+        self.house = House(folder, page=100, **{**SETTINGS, **settings})
+        self.state_file = self.house.options["state_file"]
         self.github, self.repo, self.clock = self.house.github, self.house.repo, self.house.clock
-        self.daemon: Daemon | None = None
+        self.daemon = None
         self._bugs = bugs
         self._happened = 0
         self._since = 0

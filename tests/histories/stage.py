@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from orchestrator.daemon import Daemon
 from orchestrator.model import Job, Status
+from orchestrator.statefile import beside
 from orchestrator.twin import Twin
 from orchestrator.twin.ci import Ci
-from orchestrator.twin.handles import PullHandle, RepoHandle
+from orchestrator.twin.handles import IssueHandle, PullHandle, RepoHandle
 from orchestrator.twin.say import Person
 from tests.histories.oracle import Oracle
 
@@ -35,10 +39,13 @@ class Stage(ABC):
     repo: RepoHandle
     ci: Ci
     token: str
+    daemon: Daemon | None
+    state_file: Path
 
     def __init__(self) -> None:
         self.people: dict[str, Person] = {}
         self.pulls: list[PullHandle] = []
+        self.issues: list[IssueHandle] = []
         self.restarts = 0
         self.files = 0
         self.erred = False  # GitHub was told to fail
@@ -70,6 +77,21 @@ class Stage(ABC):
         elif checks == "red":
             self.ci.fails(pull, "build")
         self.oracle.note()
+
+    def see_pulls(self) -> None:
+        """People know every pull request there is, also the daemon's."""
+        known = {pull.pull for pull in self.pulls}
+        world, url = self.github.world, self.github.url
+        self.pulls += [PullHandle(world, url, pull) for pull in self.repo.thing.pulls if pull not in known]
+
+    def retries(self, key: str) -> None:
+        """`orchestrator retry` while the daemon runs."""
+        folder = beside(self.state_file, ".requests")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{self.happened():09}.json").write_text(json.dumps({"verb": "retry", "key": key}))
+        self.count()
+        if self.daemon is not None:
+            self.daemon.wake.set("asked")
 
     def act(self, call: Callable[[Stage], None]) -> None:
         """Somebody does something, now."""

@@ -1,0 +1,171 @@
+"""What ended items leave, collected by age: worktrees, folders that were set aside, logs, saved work, scratch folders.
+
+Guaranteed: nothing of a live item is touched; a worktree goes only after its commits and files were saved in the
+mirror, from where they go after another `keep_days`; what anybody changed within `keep_days` stays, also when a job
+takes it up while this looks. Every step has a fault boundary of its own: what cannot be collected is said, stops
+nothing else, and is tried again the next time.
+
+Left alone: files in the folder that are not the daemon's; the mirror's object store (to repack it beside running
+agents could take what they have just written); branches without a worktree.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from orchestrator.errors import Stopped
+from orchestrator.git.disk import changed_since, discard
+from orchestrator.git.mirror import TRASH, Mirror
+from orchestrator.git.salvage import forget, kept
+from orchestrator.git.worktree import Worktree
+from orchestrator.log import get
+
+_HOUR = 3600.0
+_DAY = 86400.0
+_WORKTREE = re.compile(r"(?:issue|merge|pr-review)-\d+")
+_ASIDE = re.compile(r"(?P<name>.+)\.kept-\d+")
+_SEEN = re.compile(r"refs/remotes/(?:pull/(?P<pull>\d+)/head|origin/feature/issue-(?P<issue>\d+))")
+_SCRATCH = re.compile(r"orchestrator-(?:index-)?[a-z0-9_]{8}")  # as `tempfile` names them for worktrees and agents
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What went and what could not go, by name, the latter with the reason."""
+
+    gone: list[str] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def boundary(self, name: str) -> Iterator[None]:
+        """Whatever goes wrong in here is noted; only a stop of the daemon goes on."""
+        try:
+            yield
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - one thing that cannot go must not keep the others
+            self.trouble.append(f"{name}: {error or type(error).__name__}")
+
+    def tell(self, **about: object) -> None:
+        """Log it, where there is something to tell."""
+        if self.gone:
+            get().info("collected", gone=self.gone, **about)
+        for what in self.trouble:
+            get().warning("not_collected", what=what, **about)
+
+
+def collect(folder: Path, mirror: Mirror, live: Collection[str], now: float, keep_days: float) -> Collected:
+    """Look once through one repository's `folder` (`<worktree base>/<owner>/<name>`) and through its mirror.
+
+    `live`: the names of the worktrees of all items that are not over, those that wait included. `now`: seconds since
+    1970 on the clock of this machine, by which files and saved work are dated.
+    """
+    done = Collected()
+    before = now - keep_days * _DAY
+    # First what was kept before: what a worktree that goes now leaves is not looked at this time.
+    for path in _files(folder, "*.kept-*"):
+        aside = _ASIDE.fullmatch(path.name)
+        if aside is not None and aside["name"] not in live:
+            _file(done, path, before)
+    if mirror.path.is_dir():
+        _saved_work(done, mirror, live, before)
+        _worktrees(done, folder, mirror, live, before)
+        _refs_of_the_remote(done, mirror, live, before)
+    for path in _files(folder, f"{TRASH}*"):
+        _file(done, path, now - _HOUR)
+    for path in _files(folder / "logs", "*.log*"):
+        if not any(path.name.startswith(f"{name}-") for name in live):
+            _file(done, path, before)
+    done.tell(repo=f"{folder.parent.name}/{folder.name}")
+    return done
+
+
+def sweep_scratch(now: float) -> Collected:
+    """Temporary folders of killed daemons: ours, private, a day old, and no living process was given one of them."""
+    done = Collected()
+    found = [path for path in _files(Path(tempfile.gettempdir()), "orchestrator-*") if _is_scratch(path)]
+    old = [path for path in found if not changed_since(path, now - _DAY)]
+    used = _given_to_processes() if old else set()
+    for path in old:
+        if str(path) not in used:
+            _file(done, path, now - _DAY)
+    done.tell()
+    return done
+
+
+def _saved_work(done: Collected, mirror: Mirror, live: Collection[str], before: float) -> None:
+    with done.boundary("saved work"):
+        for one in kept(mirror):
+            if one.at < before and one.name not in live:
+                with done.boundary(one.ref):
+                    forget(mirror, one)
+                    done.gone.append(f"{one.name}/{one.number}")
+
+
+def _worktrees(done: Collected, folder: Path, mirror: Mirror, live: Collection[str], before: float) -> None:
+    there = {path.name for path in _files(folder, "*") if _WORKTREE.fullmatch(path.name)}
+    registered = {path.name for path in _files(mirror.path / "worktrees", "*")}
+    left = []
+    for name in sorted((there | registered).difference(live)):
+        with done.boundary(name):
+            if Worktree(mirror, folder / name).retire(before, "its item was over and nobody had used it for days"):
+                done.gone.append(name)
+            else:
+                left.append(name)
+    if left:
+        get().info("worktrees_left", repo=f"{folder.parent.name}/{folder.name}", worktrees=left, live=len(live))
+
+
+def _refs_of_the_remote(done: Collected, mirror: Mirror, live: Collection[str], before: float) -> None:
+    """Heads that were fetched or pushed for one item: a fetch brings them again, and each makes every look slower."""
+    numbers = {name.rpartition("-")[2] for name in live}
+    with done.boundary("heads of the remote"):
+        for line in mirror.call("for-each-ref", "--format=%(refname) %(objectname)", "refs/remotes").text.splitlines():
+            ref, _, sha = line.partition(" ")
+            of_item = _SEEN.fullmatch(ref)
+            if of_item is None or (of_item["pull"] or of_item["issue"]) in numbers:
+                continue
+            if not changed_since(mirror.path / ref, before):
+                with done.boundary(ref), mirror.lock:
+                    mirror.call("update-ref", "-d", ref, sha)
+                    done.gone.append(ref)
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern)) if folder.is_dir() else []
+
+
+def _file(done: Collected, path: Path, before: float) -> None:
+    with done.boundary(path.name):
+        if not changed_since(path, before):
+            discard(path)
+            done.gone.append(path.name)
+
+
+def _is_scratch(path: Path) -> bool:
+    try:
+        about = path.lstat()
+    except OSError:
+        return False
+    ours = about.st_uid == os.getuid() and stat.S_ISDIR(about.st_mode) and stat.S_IMODE(about.st_mode) == 0o700
+    return ours and _SCRATCH.fullmatch(path.name) is not None
+
+
+def _given_to_processes() -> set[str]:
+    """Temporary folders that living processes know, by their environment or by where they work."""
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            environ = process.environ()
+            found.update(
+                {environ.get("TMPDIR", ""), str(Path(environ.get("GIT_INDEX_FILE", "")).parent), process.cwd()}
+            )
+    return found

@@ -1,0 +1,131 @@
+"""Pauses of the whole daemon: what is no item's fault stops everything that needs it, once, and ends by itself.
+
+Guaranteed: while the agent cannot work for anybody (its account's limit, its login, its program, its service) no item
+tries and none loses an attempt; a probe of one turn, not an item, finds out when it works again. While the disk has
+less room than `DISK_FLOOR_GB` no worktree is made. Each pause is one log line at its begin and one at its end, stands
+in `status`, and outlives a restart.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator.agents.base import Agent, Outcome, RunResult
+from orchestrator.clock import Clock, Stop
+from orchestrator.decide.schedule import Need
+from orchestrator.errors import Misconfigured, Missing
+from orchestrator.log import get
+from orchestrator.model import Pause
+from orchestrator.state import State
+
+GIGABYTE = 1e9
+DISK_AGAIN = 60.0  # seconds
+
+# Seconds before the first probe and between two. A limit that names its end is probed then.
+_PROBES = {
+    Outcome.USAGE_LIMIT: (1800.0, 900.0),
+    Outcome.TRANSIENT: (10.0, 120.0),
+    Outcome.MISSING: (60.0, 60.0),
+    Outcome.AUTH: (300.0, 300.0),
+    Outcome.BILLING: (900.0, 900.0),
+}
+SHARED = frozenset(_PROBES)  # outcomes that would be every item's
+
+
+class Pauses:
+    """Thread-safe, but `missing` is for the loop's thread alone."""
+
+    def __init__(
+        self,
+        state: State,
+        agent: Agent,
+        clock: Clock,
+        halt: Stop,
+        ended: Callable[[], object],
+        base: Path,
+        floor: float,
+    ) -> None:
+        """`ended` is called when a probe was good; `base`: where worktrees are made; `floor`: gigabytes."""
+        self._state = state
+        self._agent = agent
+        self._clock = clock
+        self._halt = halt
+        self._ended = ended
+        self._base = base
+        self._floor = floor
+        self._lock = threading.Lock()
+        self._probing = False
+
+    def begin(self, result: RunResult) -> float:
+        """A run ended with one of `SHARED`: until when nobody runs, on our clock."""
+        with self._lock:
+            now = self._clock.now()
+            first, _ = _PROBES[result.outcome]
+            until = max(now + 60.0, result.resets_at) if result.resets_at else now + first
+            self._note(Pause(Need.AGENT.value, result.outcome.value, result.detail, now, until))
+            return until
+
+    def missing(self) -> frozenset[Need]:
+        """What nothing may start with now; probes what is due."""
+        self._look_at_disk()
+        with self._lock:
+            pause = self._state.pauses.get(Need.AGENT.value)
+            if pause and pause.until <= self._clock.now() and not self._probing and not self._halt.is_set():
+                self._probing = True
+                self._clock.start(lambda: self._probe(pause), "probe")
+        return frozenset(Need(what) for what in self._state.pauses)
+
+    def _probe(self, pause: Pause) -> None:
+        try:
+            trouble = self._ask(Outcome(pause.kind))
+            with self._lock:
+                if trouble is None:
+                    self._end(Need.AGENT)
+                elif not self._halt.is_set():
+                    now = self._clock.now()
+                    _, again = _PROBES[trouble.outcome]
+                    until = max(now + again, trouble.resets_at or 0.0)
+                    self._note(Pause(pause.what, trouble.outcome.value, trouble.detail, pause.since, until))
+        finally:
+            self._probing = False
+            self._ended()
+
+    def _ask(self, kind: Outcome) -> RunResult | None:
+        """What still keeps everybody from working, None when nothing does."""
+        try:
+            self._agent.check()
+        except (Missing, Misconfigured) as trouble:
+            return RunResult(Outcome.MISSING, "", None, "", 0, 0.0, 0.0, str(trouble))
+        if kind is Outcome.MISSING:
+            return None
+        result = self._agent.probe(self._halt)
+        get().info("agent_probed", outcome=result.outcome.value, cost_usd=result.cost_usd)
+        return result if result.outcome in SHARED else None
+
+    def _look_at_disk(self) -> None:
+        place = next(p for p in (self._base, *self._base.parents) if p.exists())
+        free = shutil.disk_usage(place).free / GIGABYTE
+        paused = self._state.pauses.get(Need.DISK.value)
+        if free >= self._floor:
+            if paused:
+                self._end(Need.DISK)
+        elif not paused:
+            now = self._clock.now()
+            why = f"Only {free:.1f} GB are free in {place}; DISK_FLOOR_GB is {self._floor:g}. Make room."
+            self._note(Pause(Need.DISK.value, "full", why, now, now + DISK_AGAIN))
+
+    def _note(self, pause: Pause) -> None:
+        before = self._state.pauses.get(pause.what)
+        self._state.put_pause(pause)
+        if before is None or before.kind != pause.kind:
+            seconds = round(pause.until - self._clock.now())
+            get().error("paused", what=pause.what, reason=pause.reason, again_in_seconds=seconds)
+
+    def _end(self, what: Need) -> None:
+        pause = self._state.pauses.get(what.value)
+        if pause is not None:
+            self._state.end_pause(what.value)
+            get().info("goes_on", what=what.value, paused_for_seconds=round(self._clock.now() - pause.since))

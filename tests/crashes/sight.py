@@ -1,0 +1,141 @@
+"""What is there to see of a stage: the world as people see it in the end, and all that a restart would find.
+
+Two runs differ in times, costs, SHAs and random names. `seen` gives such words names that follow from what they stand
+for, `traces` names by the order in which they come, so that equal texts mean equal worlds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from orchestrator.twin import IssueHandle, RepoHandle, Twin
+
+_SPENT = re.compile(r"\d+ turns?, [\d.]+ min, \$[\d.]+")
+_RANDOM = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\b[0-9a-f]{10,64}\b|\b1\d{6}\b")
+_TIME = re.compile(r"\b1[6-9]\d{8}(?:\.\d+)?\b")
+_LOG = re.compile(r"-\d+(?:\.\d+)?\.log")
+# Five crashes make a loop, and no plan has so many.
+_OF_NO_WEIGHT = re.compile(r'"(?:cost_usd|session_cost|turns|seconds|generation)": [\d.e-]+|"crashes": \[[^]]*\]')
+_REPEATABLE = re.compile(r"PATCH |.*(?:/labels|/reactions|/labels/\S+)$")  # these may be done again without harm
+_SHORT = 10  # digits by which people are told a SHA
+
+
+def seen(github: Twin) -> Counter[str]:
+    """Everything that people see on GitHub, a line for each thing, and how often each unrepeatable change was made."""
+    repo = github.repos["acme/app"]
+    main = repo.git("rev-list", "main").split()
+    names = {sha: f"main-{place}" for place, sha in enumerate(reversed(main))}
+    for pull in repo.pulls:
+        names[pull.head_sha] = f"head-of-{pull.number}"
+
+    def plain(text: str) -> str:
+        for sha, name in names.items():
+            text = text.replace(sha, name).replace(sha[:_SHORT], name)
+        text = re.sub(r"attempt \d+", "attempt N", _SPENT.sub("SPENT", text))
+        return _RANDOM.sub("ID", text.replace(github.url, "URL"))
+
+    lines = [plain(line) for line in _things(repo)]
+    made = [e for e in github.journal.mutations if e.login == "robot" and 0 < e.status < 300]
+    lines += [plain(f"made: {e.short}") for e in made if not _REPEATABLE.match(e.short)]
+    return Counter(lines)
+
+
+def _things(repo: RepoHandle) -> Iterator[str]:
+    for branch in repo.branches:
+        files = repo.git("ls-tree", "-r", "--format=%(path) %(objectsize)", branch).splitlines()
+        yield f"branch {branch}: {repo.log(branch)} {files}"
+    for issue in repo.issues:
+        yield from _conversation("issue", issue)
+    for pull in repo.pulls:
+        yield from _conversation("pull", pull)
+        yield f"pull {pull.number} of {pull.head_ref} {pull.head_sha}: {pull.merged} {pull.merge_sha} {pull.body}"
+        for review in pull.reviews:
+            yield f"review of {review.commit_id} by {review.author}: {review.event} {review.body} {review.comments}"
+
+
+def _conversation(kind: str, thing: IssueHandle) -> Iterator[str]:
+    name = f"{kind} {thing.number}"
+    yield f"{name} {thing.title} open {thing.open} labels {sorted(thing.labels)} reactions {sorted(thing.reactions)}"
+    for comment in thing.comments:
+        yield f"comment on {name} by {comment.author} reactions {sorted(comment.reactions)}: {comment.body}"
+
+
+def traces(github: Twin, folder: Path) -> str:
+    """A digest of all that the next start can find: GitHub, state file, mirror, worktrees, sessions of the agent."""
+    repo = github.repos["acme/app"]
+    with repo.looking():
+        bodies = [comment.body for thing in [*repo.issues, *repo.pulls] for comment in thing.comments]
+        shown = [hashlib.sha256(body.partition("\n")[2].encode()).hexdigest()[:16] for body in bodies]
+        facts: list[Any] = [dict(repo.thing.refs), list(_conversations(repo)), shown]
+    state, place = folder / "state/state.json", folder / "worktrees/acme/app"
+    body = json.loads(state.read_bytes())["body"] if state.exists() else {}
+    facts += [body, _refs(place / "mirror.git"), sorted(p.name for p in (folder / "home/sessions").glob("*"))]
+    facts += [any(".tmp" in p.name for p in state.parent.iterdir()), dict(_files(place))]
+    text = json.dumps(facts, sort_keys=True, default=str).replace(str(folder), "@").replace(github.url, "URL")
+    text = _OF_NO_WEIGHT.sub("", text)
+    text = _LOG.sub(".log", _TIME.sub("TIME", _SPENT.sub("SPENT", text)))
+    numbers: dict[str, int] = {}
+    named = _RANDOM.sub(lambda m: f"ID{numbers.setdefault(m[0][:_SHORT], len(numbers))}", text)
+    return hashlib.sha256(named.encode()).hexdigest()
+
+
+def _conversations(repo: RepoHandle) -> Iterator[str]:
+    for issue in repo.issues:
+        yield from _conversation("issue", issue)
+    for pull in repo.pulls:
+        yield from _conversation("pull", pull)
+        yield f"pull {pull.number} {pull.head_sha} {pull.merged} {pull.merge_sha} {pull.reviews}"
+
+
+def _refs(mirror: Path) -> dict[str, str]:
+    packed = mirror / "packed-refs"
+    lines = packed.read_text().splitlines() if packed.exists() else []
+    found = {ref: sha for sha, _, ref in (line.partition(" ") for line in lines)}
+    return {**found, **{str(p.relative_to(mirror)): p.read_text() for p in mirror.glob("refs/**/*") if p.is_file()}}
+
+
+def _files(place: Path) -> Iterator[tuple[str, str]]:
+    """The files of the worktrees, and what the mirror keeps of each worktree."""
+    for path in sorted(place.glob("*")):
+        if path.is_dir() and path.name not in ("mirror.git", "logs"):
+            for file in sorted(p for p in path.rglob("*") if p.is_file()):
+                yield str(file.relative_to(place)), hashlib.sha256(file.read_bytes()).hexdigest()
+    for file in sorted(place.glob("mirror.git/worktrees/*/*")):
+        if file.name in ("HEAD", "locked", "MERGE_HEAD", "index.lock"):
+            yield str(file.relative_to(place)), file.read_text(errors="replace")
+
+
+def worktrees(folder: Path) -> list[str]:
+    """What is left of worktrees, in the folder and in the mirror."""
+    place = folder / "worktrees/acme/app"
+    left = [p.name for p in place.glob("*") if p.is_dir() and p.name not in ("mirror.git", "logs")]
+    return sorted(left + [p.name for p in place.glob("mirror.git/worktrees/*")])
+
+
+def processes(folder: Path, url: str) -> list[str]:
+    """Everything that lives and that the daemon, or what it started, has started."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command, environ = " ".join(process.cmdline()), process.environ()
+            by_git = environ.get("GIT_DIR", "").startswith(str(folder)) or url in command
+            if (environ.get("HOME") == str(folder / "home") or by_git) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(command)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def runs(folder: Path) -> Counter[str]:
+    """How many agent runs have begun, by role."""
+    record = folder / "home/runs"
+    lines = record.read_text().splitlines() if record.exists() else []
+    return Counter(line.split()[0] for line in lines)
