@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from orchestrator.clock import Clock, Stop
-from orchestrator.decide.schedule import CRASH_WINDOW
+from orchestrator.decide.schedule import CRASH_WINDOW, SUSPECT
 from orchestrator.errors import Misconfigured, Missing, Retry, Stopped
 from orchestrator.github.transport import Transport
 from orchestrator.housekeeping import sweep_scratch
@@ -46,6 +47,7 @@ class Chores:
         self._unwritten = ""
         self._unread = ""
         self._tidied_at = -math.inf
+        self._tidying: threading.Thread | None = None
         self._moved_at = clock.now()  # when something was started last, or nothing was to be
 
     def count_crashes(self) -> None:
@@ -54,8 +56,10 @@ class Chores:
         with contextlib.suppress(Retry):  # `memory_is_written` tells of that
             for job in self._state.jobs.values() if self._state.crashed else ():
                 if job.status is Status.RUNNING:
-                    recent = [at for at in job.crashes if at > now - CRASH_WINDOW]
-                    self._state.put(replace(job, crashes=[*recent, now]))
+                    times = [*(at for at in job.crashes if at > now - CRASH_WINDOW), now]
+                    # One that has to wait until it is known not to be the cause must not be counted as under way.
+                    status = Status.WAITING if len(times) >= SUSPECT else job.status
+                    self._state.put(replace(job, crashes=times, status=status, not_before=0.0))
 
     def memory_is_written(self) -> bool:
         """Whether changes can be written down; without that nothing may begin."""
@@ -88,7 +92,8 @@ class Chores:
         if now - self._tidied_at < TIDY_EVERY or self._halt.is_set():
             return
         self._tidied_at = now
-        self._clock.start(self._tidy, "tidy")
+        if self._tidying is None or not self._tidying.is_alive():
+            self._tidying = self._clock.start(self._tidy, "tidy")
 
     def _tidy(self) -> None:
         for step in (lambda: sweep_scratch(time.time()), *(watch.tidy_up for watch in self._watches)):
@@ -102,7 +107,9 @@ class Chores:
     def notice_standstill(self, moves: bool) -> None:
         """`moves`: something starts or runs, or a pause says why not. Else work that waits for too long is named."""
         now = self._clock.now()
-        waiting = [j.key for j in self._state.jobs.values() if j.status is Status.WAITING and j.not_before <= now]
+        watched = {watch.name for watch in self._watches}
+        jobs = [j for j in self._state.jobs.values() if j.status is Status.WAITING and j.repo in watched]
+        waiting = [j.key for j in jobs if j.not_before <= now]
         if moves or not waiting:
             self._moved_at = now
         elif now - self._moved_at >= STANDSTILL:

@@ -7,7 +7,6 @@ The main thread does nothing but hear signals (`serve`), so that a request witho
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 
 from orchestrator import process, texts
@@ -28,7 +27,7 @@ from orchestrator.model import Job, Status
 from orchestrator.patience import Patience
 from orchestrator.pauses import Pauses
 from orchestrator.settings import Settings, agent_environ
-from orchestrator.slots import STOP_WITHIN, Slots
+from orchestrator.slots import Slots
 from orchestrator.state import State
 from orchestrator.watch import Watch
 
@@ -59,7 +58,7 @@ class Daemon:
         self.wake = Stop()
         self.agent = agent or Claude(settings.claude_command, agent_environ(settings))
         self.transport = Transport(settings.github_api_url, token, self.clock, self.halt)
-        self.slots = Slots(self.clock, self.halt, lambda: self.wake.set("a job ended"))
+        self.slots = Slots(self.clock, self.halt, self._job_ended)
         self.pauses = Pauses(
             state,
             self.agent,
@@ -79,10 +78,13 @@ class Daemon:
         self.watches = {n: Watch(n, settings, self.transport, state, self.me, token) for n in settings.repos}
         self._chores = Chores(state, self.clock, self.halt, self.transport, list(self.watches.values()), renew)
 
-    def check(self) -> None:
-        """git and the agent are there, every repository can be read and pushed to. Missing names the first lack."""
+    def check(self) -> str:
+        """git and the agent are there, every repository can be read and pushed to. Missing names the first lack.
+
+        The version of the agent.
+        """
         git_version()
-        get().info("agent", version=self.agent.check())
+        agent = self.agent.check()
         for name in self.settings.repos:
             try:
                 allowed = Api(self.transport, name).may_push()
@@ -95,6 +97,7 @@ class Daemon:
                 raise Missing(f"{name} cannot be read: {error}. Check GITHUB_API_URL and the network.") from error
             if not allowed:
                 raise Missing(f"The token of {self.me.login} may not push to {name}. Give it write permission there.")
+        return agent
 
     def loop(self, once: bool, after_poll: Callable[[], None] = lambda: None) -> int:
         """Poll until told to stop; the exit code. `once`: one poll, then wait for its jobs."""
@@ -146,10 +149,14 @@ class Daemon:
 
     def _advance(self) -> None:
         """What people asked for on the command line, and whatever can begin now, unless the disk takes nothing."""
-        with contextlib.suppress(Retry):  # the memory could not be written, which is told of when it is looked at next
-            if self._chores.memory_is_written():
-                self._obey()
-                self._dispatch()
+        for step in (self._obey, self._dispatch):
+            try:
+                if self._chores.memory_is_written():
+                    step()
+            except (Retry, Stopped):
+                continue  # the memory could not be written, which is told of when it is looked at next
+            except Exception:  # noqa: BLE001 - logged whole
+                get().exception("step_broke", step=step.__name__)
 
     def _dispatch(self) -> None:
         """Give free slots to the jobs whose turn it is."""
@@ -163,6 +170,11 @@ class Daemon:
                 self._start(job, "")
         self._chores.notice_standstill(bool(starting or busy or missing))
 
+    def _job_ended(self) -> None:
+        """In the job's own thread, as its last act."""
+        self.transport.forget()
+        self.wake.set("a job ended")
+
     def _start(self, job: Job, reason: str) -> None:
         place = self.watches[job.repo].place
         assert place is not None
@@ -174,10 +186,12 @@ class Daemon:
 
     def _obey(self) -> None:
         """What people asked for on the command line."""
-        for verb, key in self.state.requests():
-            cleared = verb == "clear" and self.slots.stop(key, texts.CLEARED, wait=STOP_WITHIN)
-            if cleared or key not in self.slots.busy():
+        for request, verb, key in self.state.requests():
+            if verb == "clear":
+                self.slots.stop(key, texts.CLEARED)
+            if key not in self.slots.busy():  # else its end brings us here again
                 self.state.apply(verb, key)
+                self.state.obeyed(request)
                 get().info("obeyed", verb=verb, **of_job(key))
 
     def _rest(self) -> None:

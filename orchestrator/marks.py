@@ -2,8 +2,8 @@
 
 A mark is evidence that something was said only when the author is our account and the digest fits: the account may
 also be its owner's, and whoever may write can edit any comment. The key comes from the token, so that daemons which
-share one know each other's marks, and a lost memory loses no mark. A new token does: what was said with the old one
-and not recorded is then not found.
+share one know each other's marks, and a lost memory loses no mark. A new token does: what was said with the old one is
+then found only where the record says that it was announced.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class Marks:
         found = _MARK.match(comment.body)
         return is_ours(comment, self._own_id) and found is not None and found[0] == self._mark(found[1])
 
+    def names(self, comment: Comment, job: Job, name: str) -> bool:
+        """Whether our account said it, with whichever token: enough for what is known to have been announced."""
+        return is_ours(comment, self._own_id) and is_about(comment, job, name)
+
     def _mark(self, what: str) -> str:
         digest = hmac.new(self._key, what.encode(), hashlib.sha256).hexdigest()[:16]
         return f"{BEGINNING}{what} {digest} -->"
@@ -56,7 +60,12 @@ def is_ours(comment: Comment, own_id: int) -> bool:
 
 def is_about(comment: Comment, job: Job, name: str) -> bool:
     """Whether the mark names this, whatever its digest: another daemon may have another token."""
-    return comment.body.startswith(f"{BEGINNING}{job.key}:{name} ")
+    return comment.body.startswith(beginning(job, name))
+
+
+def beginning(job: Job, name: str) -> str:
+    """A job's mark up to its digest."""
+    return f"{BEGINNING}{job.key}:{name} "
 
 
 def said(comment: Comment) -> str:

@@ -8,15 +8,17 @@ in `status`, and outlives a restart.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.agents.base import Agent, Outcome, RunResult
 from orchestrator.clock import Clock, Stop
 from orchestrator.decide.schedule import Need
-from orchestrator.errors import Misconfigured, Missing
+from orchestrator.errors import Misconfigured, Missing, Retry
 from orchestrator.log import get
 from orchestrator.model import Pause
 from orchestrator.state import State
@@ -32,7 +34,11 @@ _PROBES = {
     Outcome.AUTH: (300.0, 300.0),
     Outcome.BILLING: (900.0, 900.0),
 }
+LONGEST = 6 * 3600.0  # seconds between two looks: somebody may have bought more, or logged in elsewhere
+BROKEN = 60.0  # seconds after a probe that could not even be tried
 SHARED = frozenset(_PROBES)  # outcomes that would be every item's
+# Of a probe: these say nothing about the agent's service, so what was so before is still taken to be so.
+_NO_ANSWER = frozenset((Outcome.STOPPED, Outcome.TIMED_OUT, Outcome.STALLED, Outcome.INCOMPLETE))
 
 
 class Pauses:
@@ -58,13 +64,14 @@ class Pauses:
         self._floor = floor
         self._lock = threading.Lock()
         self._probing = False
+        self._started_now = True  # a pause of the daemon before this one is looked at once, whenever it was to end
 
     def begin(self, result: RunResult) -> float:
         """A run ended with one of `SHARED`: until when nobody runs, on our clock."""
         with self._lock:
             now = self._clock.now()
             first, _ = _PROBES[result.outcome]
-            until = max(now + 60.0, result.resets_at) if result.resets_at else now + first
+            until = min(max(now + 60.0, result.resets_at), now + LONGEST) if result.resets_at else now + first
             self._note(Pause(Need.AGENT.value, result.outcome.value, result.detail, now, until))
             return until
 
@@ -73,10 +80,12 @@ class Pauses:
         self._look_at_disk()
         with self._lock:
             pause = self._state.pauses.get(Need.AGENT.value)
-            if pause and pause.until <= self._clock.now() and not self._probing and not self._halt.is_set():
-                self._probing = True
+            due = pause is not None and (self._started_now or pause.until <= self._clock.now())
+            self._started_now = False
+            if pause and due and not self._probing and not self._halt.is_set():
                 self._clock.start(lambda: self._probe(pause), "probe")
-        return frozenset(Need(what) for what in self._state.pauses)
+                self._probing = True
+        return frozenset(need for need in Need if need.value in self._state.pauses)
 
     def _probe(self, pause: Pause) -> None:
         try:
@@ -87,10 +96,15 @@ class Pauses:
                 elif not self._halt.is_set():
                     now = self._clock.now()
                     _, again = _PROBES[trouble.outcome]
-                    until = max(now + again, trouble.resets_at or 0.0)
+                    until = min(max(now + again, trouble.resets_at or 0.0), now + LONGEST)
                     self._note(Pause(pause.what, trouble.outcome.value, trouble.detail, pause.since, until))
+        except Exception:  # noqa: BLE001 - logged whole
+            get().exception("probe_broke")
+            with self._lock:
+                self._note(replace(pause, until=self._clock.now() + BROKEN))
         finally:
-            self._probing = False
+            with self._lock:
+                self._probing = False
             self._ended()
 
     def _ask(self, kind: Outcome) -> RunResult | None:
@@ -103,6 +117,8 @@ class Pauses:
             return None
         result = self._agent.probe(self._halt)
         get().info("agent_probed", outcome=result.outcome.value, cost_usd=result.cost_usd)
+        if result.outcome in _NO_ANSWER:
+            return replace(result, outcome=kind)
         return result if result.outcome in SHARED else None
 
     def _look_at_disk(self) -> None:
@@ -119,7 +135,8 @@ class Pauses:
 
     def _note(self, pause: Pause) -> None:
         before = self._state.pauses.get(pause.what)
-        self._state.put_pause(pause)
+        with contextlib.suppress(Retry):  # the disk is full, which the loop tells of; it is tried again
+            self._state.put_pause(pause)
         if before is None or before.kind != pause.kind:
             seconds = round(pause.until - self._clock.now())
             get().error("paused", what=pause.what, reason=pause.reason, again_in_seconds=seconds)
@@ -127,5 +144,8 @@ class Pauses:
     def _end(self, what: Need) -> None:
         pause = self._state.pauses.get(what.value)
         if pause is not None:
-            self._state.end_pause(what.value)
+            try:
+                self._state.end_pause(what.value)
+            except Retry:
+                return  # the disk is full; it is tried again
             get().info("goes_on", what=what.value, paused_for_seconds=round(self._clock.now() - pause.since))

@@ -27,6 +27,7 @@ Known and left alone
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import resource
@@ -205,7 +206,14 @@ class _Watch:
     def to_the_end(
         self, out: IO[bytes], err: IO[bytes] | None, stdin: bytes, on_line: Callable[[bytes], None] | None
     ) -> Ended:
-        self._waiter.start()
+        try:
+            self._waiter.start()
+        except RuntimeError as error:  # no more threads: nobody could watch it, so it must not live
+            self._signal_tree(signal.SIGKILL)
+            leftovers.end(self._run_id, self._child.pid, self._descendants)
+            self._child.wait()
+            self._close()
+            raise OSError(errno.EAGAIN, str(error)) from error
         forget = self._stop.listen(self._waker.wake)
         lines = Lines(on_line) if on_line else None
         try:

@@ -52,8 +52,9 @@ class _Work:
             clock = service.WatchedClock()
             daemon = Daemon(self._settings, self._token, state, clock=clock, halt=self._halt, renew=_token)
             # What is compared with times of GitHub's must not depend on a clock that is wrong here.
-            clock.agree(daemon.transport.date)
-            daemon.check()
+            if daemon.transport.date:
+                clock.agree(daemon.transport.date)
+            agent = daemon.check()
         except Stopped:
             state.close()
             return 0
@@ -65,6 +66,7 @@ class _Work:
             "started",
             repos=list(self._settings.repos),
             as_user=daemon.me.login,
+            agent=agent,
             label=self._settings.ready_label,
             prompts=[str(prompt_file(role.value)) for role in Role],
         )

@@ -65,16 +65,14 @@ class Slots:
             if key not in self._running:
                 self._running[key] = (self._clock.start(work, key), stop)
 
-    def stop(self, key: str, reason: str, wait: float = 0.0) -> bool:
-        """Tell a job to stop, and wait for its end up to `wait` seconds; whether it was under way."""
+    def stop(self, key: str, reason: str) -> bool:
+        """Tell a job to stop; whether it was under way."""
         with self._lock:
             found = self._running.get(key)
         if found is None:
             return False
-        thread, stop = found
+        _, stop = found
         stop.set(reason)
-        if wait:
-            thread.join(wait)
         return True
 
     def end(self, runs: Callable[[set[str]], list[str]]) -> None:

@@ -199,16 +199,17 @@ class State:
 
     def put_pause(self, pause: Pause) -> None:
         """Remember that `pause.what` is missing, durably."""
-        self._put_pauses({**self.pauses, pause.what: pause})
+        with self._mutex:
+            self._put_pauses({**self.pauses, pause.what: pause})
 
     def end_pause(self, what: str) -> None:
         """It is there again."""
-        self._put_pauses({k: p for k, p in self.pauses.items() if k != what})
+        with self._mutex:
+            self._put_pauses({k: p for k, p in self.pauses.items() if k != what})
 
     def _put_pauses(self, pauses: dict[str, Pause]) -> None:
-        with self._mutex:
-            rest = {**self._rest, _PAUSES: [dataclasses.asdict(p) for p in pauses.values()]}
-            self._save(self._jobs, self._repos, rest)
+        rest = {**self._rest, _PAUSES: [dataclasses.asdict(p) for p in pauses.values()]}
+        self._save(self._jobs, self._repos, rest)
 
     def trouble(self) -> str:
         """Why changes cannot be written, "" when they can; while they cannot, it is tried once a minute."""
@@ -291,19 +292,27 @@ class State:
                 os.close(self._fd)
                 self._fd = None
 
-    def requests(self) -> list[tuple[str, str]]:
-        """The `retry` and `clear` that people asked for since the last call, oldest first: (verb, job key)."""
+    def requests(self) -> list[tuple[Path, str, str]]:
+        """The `retry` and `clear` that people ask for, oldest first: (what `obeyed` wants, verb, job key)."""
         found = []
         for file in sorted(beside(self._path, ".requests").glob("*.json")):
-            with contextlib.suppress(ValueError, KeyError):
+            try:
                 data = json.loads(file.read_text())
-                found.append((str(data["verb"]), str(data["key"])))
-            file.unlink()
+                found.append((file, str(data["verb"]), str(data["key"])))
+            except (OSError, ValueError, KeyError, TypeError):
+                self.obeyed(file)  # nothing that could be obeyed, and it would be in the way for ever
         return found
+
+    def obeyed(self, request: Path) -> None:
+        """It is done: forget that it was asked for."""
+        with contextlib.suppress(OSError):
+            request.unlink()
 
 
 def _pauses(rest: Mapping[str, Any]) -> dict[str, Pause]:
-    return {data["what"]: Pause(**data) for data in rest.get(_PAUSES, ())}
+    known = {field.name for field in dataclasses.fields(Pause)}
+    found = (Pause(**{k: v for k, v in data.items() if k in known}) for data in rest.get(_PAUSES, ()))
+    return {pause.what: pause for pause in found}
 
 
 def _woken(job: Job) -> Job:

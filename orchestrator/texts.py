@@ -363,7 +363,7 @@ def crash_loop(times: int) -> str:
 def cut_off_often(times: int) -> str:
     return (
         f"The agent's run was cut off {times} times because the daemon ended unexpectedly, so it was given up. What "
-        "was made is kept: `orchestrator salvage list` on the daemon's machine."
+        "was saved of its work: `orchestrator salvage list` on the daemon's machine."
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from orchestrator.github.effects import READ_BACK
 from orchestrator.twin import IssueHandle, PullHandle, Twin
 from orchestrator.twin.faults import Fault, reset
 from tests.conformance import check
@@ -117,7 +118,13 @@ class Child:
         )
 
     def start(self, *words: str, **more: str) -> subprocess.Popen[bytes]:
-        """Start `orchestrator run`; its log is appended to `daemon.log`, or goes to the descriptor `sink`."""
+        """Start `orchestrator run`; its log is appended to `daemon.log`, or goes to the descriptor `sink`.
+
+        Before it starts again GitHub is through with what the dead one asked, and its clock has gone on.
+        """
+        if self.started and self.killed():
+            self.until(lambda: self.github.connections == 0)
+            self._ahead += READ_BACK + 1
         with (self.folder / "daemon.log").open("ab") as file:
             sink = file.fileno() if self.sink is None else self.sink
             child = subprocess.Popen(

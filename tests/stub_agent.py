@@ -7,8 +7,8 @@ any other run plays SCENARIO. `@FILE` as SCENARIO takes the scenario, with its A
 removes that line while others follow: a different behaviour for each run. `--record FILE` appends one JSON line per
 run: argv, env, cwd, pid, stdin. `--sessions FOLDER` remembers each session there, so that `--resume` goes on with it;
 without it no session is known. A probe (its instructions are called `probe.md`) uses no line up: it fails where the
-next run would meet a service that fails, else it is good, and is recorded in FILE.probes. Whatever hangs here ends by
-itself after a minute.
+next run would meet a service that fails, or as `probe-SCENARIO` says, else it is good; it is recorded in FILE.probes.
+Whatever hangs here ends by itself after a minute.
 
 Work: `success` appends a line to the file ARG (`agent.txt`) and leaves it uncommitted · `commits` the same, committed ·
 `no-change` · `obeys` does what the prompt says: repeats it and its environment in its text · `conflict-markers` leaves
@@ -319,6 +319,8 @@ def choose(own: argparse.Namespace, flags: list[str]) -> tuple[str, str]:
         if later and not is_probe(flags):
             script.write_text("\n".join(later) + "\n")
         name, _, arg = now.partition(" ")
+    if name.startswith("probe-"):
+        return name, arg
     return ("no-change", "") if is_probe(flags) and name not in SERVICE else (name, arg)
 
 
@@ -364,6 +366,7 @@ def main(argv: list[str]) -> int:
         unknown = f"No conversation found with session ID: {run.session}"
         return run.failed({**FAILED, "subtype": "error_during_execution"}, errors=[unknown])
     name, run.arg = choose(own, flags)
+    name = name.removeprefix("probe-")
     if name == "hang":
         return wait_for_the_end()
     run.event(INIT)

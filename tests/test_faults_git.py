@@ -190,6 +190,18 @@ def test_F48_a_mirror_that_is_damaged_is_set_aside_and_made_anew(house: House, h
     assert git(mirror, "for-each-ref", "--format=%(refname)", saved).split() == ([] if harm == "objects" else [saved])
 
 
+def test_F48_a_mirror_that_is_damaged_while_an_agent_works_costs_that_run_and_nothing_else(house: House) -> None:
+    issue, go_on = ready(house), busy_agent(house)
+    at_work(house)
+    empties(place(house) / "mirror.git/objects")
+    go_on.touch()
+    house.quiet()
+    the_pull(house, issue)
+    assert runs(house) == 2
+    assert (place(house) / "mirror.git.damaged-1").is_dir()
+    assert outcomes(issue) == []
+
+
 def test_F49_a_person_who_cleans_up_with_git_during_a_run_harms_nothing(make_house: MakeHouse) -> None:
     """Neither in a clone of theirs nor in our mirror; also a merge on paper stays while commands run on it."""
     house = make_house()

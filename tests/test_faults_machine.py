@@ -83,6 +83,23 @@ def test_F15_only_deaths_of_the_last_ten_minutes_count(house: House, ago: float,
         expect_pull(house, issue)
 
 
+def test_F15_the_innocent_are_not_given_up_with_the_guilty(house: House) -> None:
+    """After two deaths with both under way they go one at a time, and who only waits is not counted any more."""
+    first, second = ready(house), ready(house, "Another")
+    state = State.open(house.folder / "state.json")
+    for number in (1, 2):
+        state.put(Job("acme/app", Kind.IMPLEMENT, number, "", Status.RUNNING, crashes=[house.clock.now()]))
+    state.close()
+    lock = house.folder / "state.json.lock"
+    lock.write_text("4711 0\n")
+    seen: list[list[Status]] = []
+    house.github.before("GET issues/1", lambda: seen.append([job.status for job in house.jobs]))
+    house.quiet()
+    assert sorted(seen[0]) == [Status.RUNNING, Status.WAITING]
+    assert [len(house.job("implement", n).crashes) for n in (1, 2)] == [2, 2]
+    expect_pull(house, first, second)
+
+
 def test_F15_a_daemon_that_was_stopped_in_order_did_not_crash(house: House) -> None:
     issue = ready(house)
     crashed(house, *[house.clock.now()] * 4)
@@ -127,6 +144,30 @@ def test_F19_status_tells_how_many_files_the_daemon_has_open(child: Child) -> No
     files = len(list(Path(f"/proc/{child.started[-1].pid}/fd").iterdir()))
     assert f'"open_files": {files}' in child.command("status", "--json").stdout
     child.stop()
+
+
+def test_F19_a_job_that_is_over_leaves_no_connection_open(house: House) -> None:
+    issues = [ready(house, f"Issue {number}") for number in range(3)]
+    house.quiet()
+    assert len(house.repo.pulls) == 3
+    eventually(lambda: house.github.connections == 2, "only those of the start and of the loop are left")
+    expect_pull(house, *issues)
+
+
+def test_a_request_that_makes_no_sense_stops_nothing(house: House, lines: list[Any]) -> None:
+    house.start()
+    house.quiet()
+    requests = house.folder / "state.json.requests"
+    requests.mkdir()
+    for number, word in enumerate(("[]", "no JSON", "{}", '{"verb": "retry", "key": "acme/app#9/implement"}')):
+        (requests / f"{number}.json").write_text(word)
+    (requests / "9.json").mkdir()
+    issue = ready(house)
+    house.quiet()
+    assert len(house.repo.pulls) == 1
+    assert [line["verb"] for line in events(lines, "obeyed")] == ["retry"]
+    assert events(lines, "step_broke") == []
+    expect_pull(house, issue)
 
 
 @pytest.mark.parametrize("jump", [-DAY, DAY])

@@ -106,17 +106,67 @@ def test_F59_without_a_time_it_is_probed_after_half_an_hour_and_then_every_quart
 def test_F59_a_pause_outlives_a_restart(make_house: MakeHouse) -> None:
     house = make_house()
     issue = ready(house)
-    scripted(house, f"usage-limit {house.clock.now() + 5 * HOUR}", "success")
+    scripted(house, f"usage-limit {house.clock.now() + 5 * HOUR}")
     house.until(lambda: paused(house) != "")
     house.stop()
     other = ready(house, "Another")
     house.start()
     house.clock.run_until(lambda: house.job("implement", 2).phase == "prepare")
     house.clock.run_until(lambda: house.clock.now() > house.job("implement", 2).updated_at + HOUR)
-    assert len(record(house).runs) == 1
+    assert (len(record(house).runs), probes(house)) == (1, 1), "a start looks once whether it is over"
+    (house.folder / "script").write_text("success\n")
     house.quiet()
     assert len(house.repo.pulls) == 2
     expect_pull(house, issue, other)
+
+
+def test_F59_a_limit_that_was_lifted_before_its_time_is_noticed_by_a_start(make_house: MakeHouse) -> None:
+    house = make_house()
+    issue = ready(house)
+    scripted(house, f"usage-limit {house.clock.now() + 5 * HOUR}", "success")
+    house.until(lambda: paused(house) != "")
+    before = house.clock.now()
+    house.stop()
+    house.start()
+    house.until(lambda: paused(house) == "")
+    assert house.clock.now() - before < HOUR
+    house.quiet()
+    expect_pull(house, issue)
+
+
+def test_F60_a_probe_without_an_answer_ends_no_pause(make_house: MakeHouse) -> None:
+    house = make_house(poll_interval=600)
+    issue = ready(house)
+    scripted(house, "limit-unknown")
+    house.until(lambda: paused(house) != "")
+    (house.folder / "script").write_text("probe-no-result\nsuccess\n")
+    house.until(lambda: probes(house) >= 2)
+    assert paused(house)
+    assert len(record(house).runs) == 1
+    (house.folder / "script").write_text("success\n")
+    house.quiet()
+    expect_pull(house, issue)
+
+
+def test_a_probe_that_cannot_even_be_tried_is_tried_again_a_minute_later(
+    make_house: MakeHouse, lines: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = make_house()
+    issue = ready(house)
+    scripted(house, "limit-unknown", "success")
+    house.until(lambda: paused(house) != "")
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("tempfile.TemporaryDirectory", full)
+        end = house.clock.now() + 2 * HOUR
+        house.until(lambda: house.clock.now() > end)
+    assert 80 <= len(events(lines, "probe_broke")) <= 100
+    house.quiet()
+    assert len(house.repo.pulls) == 1
+    expect_pull(house, issue)
 
 
 def test_F59_a_merge_needs_no_agent_and_does_not_wait(make_house: MakeHouse) -> None:

@@ -253,7 +253,12 @@ def test_a_request_reaches_the_running_daemon(path: Path, monkeypatch: pytest.Mo
     assert signals == [(os.getpid(), signal.SIGUSR1)] * 2
     assert f"pid {os.getpid()}" in said
     path.with_name("state.json.requests").joinpath("0.json").write_text("no JSON")
-    assert memory.requests() == [("retry", KEY), ("clear", KEY)]
+    path.with_name("state.json.requests").joinpath("1.json").write_text("[]")
+    requests = memory.requests()
+    assert [words for _, *words in requests] == [["retry", KEY], ["clear", KEY]]
+    assert memory.requests() == requests, "they stay until they are obeyed"
+    for request, *_ in requests:
+        memory.obeyed(request)
     assert memory.requests() == []
     memory.close()
 

@@ -99,6 +99,17 @@ class Mirror:
         """The folder that holds the mirror and its worktrees; nothing outside of it is ever deleted."""
         return self.path.parent
 
+    def examine(self) -> None:
+        """Retry when the mirror is found to be damaged: `ensure` will make it anew."""
+        if damage.proven(self.path, LOCAL_TIMEOUT):
+            self._damaged, self._ready = True, False
+            raise Retry(f"The mirror {self.path} is damaged and is made anew.")
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a command found it so; until `ensure` has made it anew."""
+        return self._damaged
+
     def ensure(self) -> None:
         """Make the mirror if there is none or it is damaged, finish what a crash left half-made, and greet the remote.
 
@@ -323,10 +334,8 @@ class Mirror:
         raise Retry(f"Other git processes are at work in {self.path}.")
 
     def _suspect(self, error: GitError) -> None:
-        """Retry when the mirror is found to be damaged: `ensure` will make it anew."""
-        if damage.suspected(error.stderr) and damage.proven(self.path, LOCAL_TIMEOUT):
-            self._damaged, self._ready = True, False
-            raise Retry(f"The mirror {self.path} is damaged and is made anew.") from error
+        if damage.suspected(error.stderr):
+            self.examine()
 
 
 def tracking(ref: str) -> str:

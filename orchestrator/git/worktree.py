@@ -102,6 +102,8 @@ class Worktree:
         """
         head = self._known.head()
         start = self.mirror.sha(self._known.start)
+        if head is None or start is None:
+            self.mirror.examine()
         if head is None or start is None or not self._descends(start, head):
             raise Refused(
                 "The work no longer builds on the commit that it started from (the history was rewritten or another "

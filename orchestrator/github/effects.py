@@ -3,8 +3,8 @@
 Guaranteed: every effect has a natural key in its job; the key is on the disk before the call and its
 outcome after it. An effect with an outcome is never done again. One that was announced, or that a lost
 state file may have forgotten, is looked for on GitHub first. A write whose answer says nothing (5xx,
-time-out, reset) is looked for after 10 s (an early empty list can race the server) and repeated only when
-it is not there, three times at the most.
+time-out, reset) or was never heard (the daemon died) is looked for 10 s after it was announced, since an early
+empty list can race the server, and repeated only when it is not there, three times at the most.
 
 Left alone: an effect that is idempotent by itself (label, reaction, edit, close) is simply repeated.
 """
@@ -27,6 +27,7 @@ from orchestrator.quoting import cap
 
 READ_BACK = 10.0  # seconds before an unknown outcome is looked for
 TRIES = 3
+_ANNOUNCED_AT = "announced_at"
 
 T = TypeVar("T", int, str, bool)
 
@@ -47,18 +48,21 @@ class Effects:
 
     def once(self, key: str, do: Callable[[], T], find: Callable[[], T | None]) -> T:
         """Do it unless it is done; its outcome. ApiError when GitHub says no; Retry when it stays unknown."""
-        done: T | None = self._job().effects.get(key)
+        job = self._job()
+        done: T | None = job.effects.get(key)
         if done is not None:
             return done
+        if key in job.effects:  # announced by a life of the daemon that did not hear the answer
+            self._pause(float(job.facts.get(_ANNOUNCED_AT, 0.0)) + READ_BACK - self._clock.now())
         found = find()
         for _ in range(TRIES):
             if found is not None:
                 break
-            self._record(key, None)
+            self._announce(key)
             try:
                 found = do()
             except Unknown:
-                self._pause()
+                self._pause(READ_BACK)
                 found = find()
         if found is None:
             raise Retry(f"{key}: GitHub gave no usable answer {TRIES} times")
@@ -67,24 +71,29 @@ class Effects:
 
     def again(self, key: str, do: Callable[[], object]) -> None:
         """An effect that may be repeated without harm: at least once, then remembered."""
-
-        def run() -> bool:
-            do()
-            return True
-
-        self.once(key, run, lambda: None)
+        if self._job().effects.get(key) is not None:
+            return
+        for _ in range(TRIES):
+            self._announce(key)
+            try:
+                do()
+            except Unknown:
+                self._pause(READ_BACK)
+            else:
+                self._record(key, True)
+                return
+        raise Retry(f"{key}: GitHub gave no usable answer {TRIES} times")
 
     def nod(self, key: str, do: Callable[[], object]) -> None:
         """A reaction: nothing depends on it, so when GitHub does not take it (locked, blocked) the work goes on."""
 
-        def run() -> bool:
+        def run() -> None:
             try:
                 do()
             except ApiError as error:
                 get().warning("reaction_refused", key=key, answer=str(error))
-            return True
 
-        self.once(key, run, lambda: None)
+        self.again(key, run)
 
     def say(self, key: str, number: int, text: str) -> int:
         """A new comment, once; its id. 0 when GitHub does not take it (locked, too long): the work goes on."""
@@ -126,12 +135,12 @@ class Effects:
             try:
                 self._api.edit_comment(comment, body)
             except Unknown:
-                self._pause()
+                self._pause(READ_BACK)
             except ApiError as error:
                 if error.status != 404 or not left:
                     self._cannot_edit(key, number, text, error)
                     return
-                self._pause()  # a comment may be missing for a moment after it was made (octokit.js#900)
+                self._pause(READ_BACK)  # a comment may be missing for a moment after it was made (octokit.js#900)
             else:
                 return
         get().warning("edit_unknown", number=number, key=key, tries=TRIES)
@@ -150,17 +159,24 @@ class Effects:
 
     def _find(self, number: int, key: str) -> int | None:
         mark = self._marks.of(self._job(), key)
-        ours, _ = claimed(self._marks.marked(self._job(), key, ""))
+        job = self._job()
+        ours, _ = claimed(self._marks.marked(job, key, ""))
         for comment in self._api.comments(number):
-            if self._marks.fit(comment) and comment.body.startswith(mark):
+            fits = self._marks.fit(comment) and comment.body.startswith(mark)
+            if fits or (key in job.effects and self._marks.names(comment, job, key)):
                 by, _ = claimed(comment.body)
                 if by in ("", ours):
                     return comment.id
         return None
 
-    def _pause(self) -> None:
-        if self._clock.wait(READ_BACK, self._halt):
+    def _pause(self, seconds: float) -> None:
+        if seconds > 0 and self._clock.wait(min(seconds, READ_BACK), self._halt):
             raise Stopped(self._halt.reason)
+
+    def _announce(self, key: str) -> None:
+        job = self._job()
+        facts = {**job.facts, _ANNOUNCED_AT: self._clock.now()}
+        self._keep(replace(job, effects={**job.effects, key: None}, facts=facts))
 
     def _record(self, key: str, outcome: int | str | bool | None) -> None:
         job = self._job()

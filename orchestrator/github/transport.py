@@ -222,6 +222,15 @@ class Transport:
         get().info("token_replaced")
         return True
 
+    def forget(self) -> None:
+        """This thread asks nothing any more: close its connection."""
+        client: Github | None = getattr(self._local, "client", None)
+        if client is not None:
+            del self._local.client
+            client.close()
+            with self._lock:
+                self._opened = [one for one in self._opened if one is not client]
+
     def close(self) -> None:
         """Close every connection."""
         with self._lock:

@@ -36,7 +36,10 @@ def claim(desk: Desk) -> None:
     told = job.facts.get("retried") or (event is not None and IN_PROGRESS in issue.labels)
     new_wish = desk.settings.ready_label.lower() in issue.labels and asked != job.facts.get("answered")
     if not issue.open or not (told or new_wish):
-        _lie_down(desk, issue.updated_at)
+        if any(key.startswith("busy-") for key in job.effects):
+            cancelled(desk, texts.WITHDRAWN)  # closed while the claim was cut off
+        else:
+            _lie_down(desk, issue.updated_at)
         return
     desk.keep(trigger=asked, title=issue.title, started_at=desk.clock.now())
     actor = event.actor if event else None
@@ -44,6 +47,8 @@ def claim(desk: Desk) -> None:
         desk.note(label_seen=issue.updated_at + 1)
         text = texts.not_allowed_to_label(actor.login if actor else None, desk.settings.ready_label)
         desk.effects.say(f"refused-{asked}", job.number, text)
+        if IN_PROGRESS in issue.labels:  # ours of before the memory was lost
+            desk.effects.again(f"unbusy-{asked}", lambda: desk.api.remove_label(job.number, IN_PROGRESS))
         desk.keep(status=Status.PARKED, reason=text, attempt=job.attempt - 1)
         return
     desk.keep(asked_by=actor.login, branch=f"feature/issue-{job.number}")

@@ -27,18 +27,16 @@ def land(desk: Desk) -> str | None:
     """The one irreversible call. Whatever is unclear is read, and the gate is passed again before a second call."""
     job = desk.job
     if ANNOUNCED in job.effects:
-        return _read_back(desk)
+        return _wait_and_read(desk)
     desk.check()
     if not is_fresh(desk):  # the machine may have slept since
         return "gate"
-    desk.keep(effects={**job.effects, ANNOUNCED: None}, facts={**job.facts, "called": True})
+    called = {"called": True, "called_at": desk.clock.now()}
+    desk.keep(effects={**job.effects, ANNOUNCED: None}, facts={**job.facts, **called})
     try:
         return _call(desk)
     except Unknown:
-        # GitHub answers 500 after merging (kodiak#397): wait, then read. Only the daemon's own end cuts this wait.
-        if desk.clock.wait(CALL_WAIT, desk.halt):
-            raise Stopped(desk.halt.reason) from None
-        return _read_back(desk)
+        return _wait_and_read(desk)  # GitHub answers 500 after merging (kodiak#397)
     except Retry:
         _unannounce(desk)  # refused before it did anything; everything is read again after the wait
         return "gate"
@@ -101,6 +99,14 @@ def leave_queue(desk: Desk) -> None:
     found = desk.api.merge_state(job.number)
     if found.queued:
         desk.effects.again("dequeue", lambda: desk.api.dequeue(found.id))
+
+
+def _wait_and_read(desk: Desk) -> str:
+    """GitHub may show late what it did. Only the daemon's own end cuts this wait."""
+    left = float(desk.job.facts.get("called_at", 0.0)) + CALL_WAIT - desk.clock.now()
+    if left > 0 and desk.clock.wait(min(left, CALL_WAIT), desk.halt):
+        raise Stopped(desk.halt.reason)
+    return _read_back(desk)
 
 
 def _read_back(desk: Desk) -> str:

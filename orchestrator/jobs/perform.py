@@ -29,7 +29,8 @@ FAILURES = 5
 MISSES = 2  # times that something is looked for again before a 404 is believed
 CRASHES = 5  # deaths of the daemon with a job under way, within ten minutes, after which it is given up
 NO_ROOM = 60.0  # seconds
-_LACKS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_LACKS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
+_IN_THE_MIRROR = frozenset(("run", "commit", "push", "post", "gate"))
 BACK_OFF = 10.0
 BACK_OFF_MOST = 300.0
 
@@ -72,6 +73,7 @@ def _tell(desk: Desk) -> None:
     story = STORIES[desk.job.kind]
     try:
         _end_of_crash_loop(desk)
+        _with_a_whole_mirror(desk)
         _phases(desk, story)
     except Stopped as stopped:
         if desk.halt.is_set():
@@ -115,6 +117,14 @@ def _end_of_crash_loop(desk: Desk) -> None:
     times = crashes(desk.job, desk.clock.now())
     if times >= CRASHES and not _outcome_open(desk.job):
         raise Refused(texts.crash_loop(times))
+
+
+def _with_a_whole_mirror(desk: Desk) -> None:
+    """What was found damaged in the midst of a story is made anew; what was in work in it begins again."""
+    if desk.mirror.damaged:
+        desk.mirror.ensure()
+        if desk.job.phase in _IN_THE_MIRROR:
+            desk.keep(phase="prepare")
 
 
 def _fail(desk: Desk, story: types.ModuleType, refused: Refused) -> None:

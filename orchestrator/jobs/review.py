@@ -20,6 +20,7 @@ from orchestrator.git.hunks import postable
 from orchestrator.github.transport import ApiError
 from orchestrator.jobs.desk import STICKY, Desk, Phase
 from orchestrator.jobs.running import Work, run_agent
+from orchestrator.marks import beginning
 from orchestrator.model import Finding, Status
 
 REF_TRIES = 5
@@ -134,9 +135,12 @@ def _body(desk: Desk, answer: dict[str, Any], rest: list[Finding]) -> str:
 
 
 def _find(desk: Desk) -> int | None:
-    mark = desk.place.marks.of(desk.job, f"review-{desk.job.head}")
-    for review in desk.api.reviews(desk.job.number):
-        if review.author is not None and review.author.id == desk.place.me.id and review.body.startswith(mark):
+    job, me = desk.job, desk.place.me.id
+    mark = desk.place.marks.of(job, f"review-{job.head}")
+    if f"review-{job.head}" in job.effects:  # announced, perhaps with another token than today's
+        mark = beginning(job, f"review-{job.head}")
+    for review in desk.api.reviews(job.number):
+        if review.author is not None and review.author.id == me and review.body.startswith(mark):
             return review.id
     return None
 

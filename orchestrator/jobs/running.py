@@ -55,8 +55,8 @@ def run_agent(desk: Desk, work: Work) -> RunResult:
         left, result = AGAIN, None
     elif result is not None and result.outcome is Outcome.INCOMPLETE:
         _agent_is_there(desk)
-        _account(desk, result, killed=True)
-        _count_cut(desk)
+        if _account(desk, result, killed=True):
+            _count_cut(desk)
         result = None
     if result is None:
         result = _some_run(desk, work, left)
@@ -74,7 +74,7 @@ def _some_run(desk: Desk, work: Work, left: str) -> RunResult:
     """One run: the last one's session, or a new one."""
     _agent_is_there(desk)
     if left in (CUT, WAITED) and _may_go_on(desk, work.tree):
-        result = _go_on(desk, work)
+        result = _go_on(desk, work, left)
         if result.outcome is not Outcome.NO_SESSION:
             return _judged(desk, result)
     if left or not work.tree.usable():
@@ -123,8 +123,9 @@ def _may_go_on(desk: Desk, tree: Worktree) -> bool:
     return True
 
 
-def _go_on(desk: Desk, work: Work) -> RunResult:
-    desk.note(resumed=int(desk.job.facts.get("resumed", 0)) + 1)
+def _go_on(desk: Desk, work: Work, left: str) -> RunResult:
+    # To wait is no fault of the session: only what may be its own fault is counted.
+    desk.note(resumed=int(desk.job.facts.get("resumed", 0)) + (left == CUT))
     get().info("run_resumed", session=desk.job.session_id)
     repair = desk.job.facts.get("once_more") == Outcome.FORM.value
     return _run(desk, work, desk.job.session_id, REPAIR if repair else CONTINUE, resume=True)
@@ -132,7 +133,9 @@ def _go_on(desk: Desk, work: Work) -> RunResult:
 
 def _run(desk: Desk, work: Work, session: str, prompt: str, resume: bool) -> RunResult:
     log, run_id = desk.new_log(work.tree.name), desk.new_run()
-    fresh = {} if resume else {"resumed": 0, "session_cost": 0.0}
+    fresh: dict[str, Any] = {} if resume else {"resumed": 0, "session_cost": 0.0}
+    if not resume and desk.job.facts.get("once_more"):
+        fresh["once_more"] = "used"  # there is nothing to repair in a session that begins
     desk.keep(session_id=session, run_id=run_id, log=str(log), facts={**desk.job.facts, **fresh, "left": CUT})
     bounds = _bounds(desk)
     if resume:  # the program counts the money of this process only
@@ -162,11 +165,11 @@ def _judged(desk: Desk, result: RunResult) -> RunResult:
     return result
 
 
-def _account(desk: Desk, result: RunResult, killed: bool = False) -> None:
-    """What the run took, once, on the record and in the history."""
+def _account(desk: Desk, result: RunResult, killed: bool = False) -> bool:
+    """What the run took, once on the record and at least once in the history; whether it was not there yet."""
     job = desk.job
     if job.facts.get("counted") == job.run_id:
-        return
+        return False
     cost = _cost(job, result)
     rate = result.cost_usd / result.billed if result.billed else float(job.facts.get("rate", RATE))
     told = {k: v for k, v in asdict(result).items() if k in ("turns", "seconds", "detail", "session_id")}
@@ -178,7 +181,6 @@ def _account(desk: Desk, result: RunResult, killed: bool = False) -> None:
             "attempt": job.attempt,
             "run_id": job.run_id,
             "outcome": result.outcome.value,
-            "resumed": int(job.facts.get("resumed", 0)),
             "cost_usd": round(cost, 6),
             "log": job.log,
             **told,
@@ -196,6 +198,7 @@ def _account(desk: Desk, result: RunResult, killed: bool = False) -> None:
             "session_cost": float(job.facts.get("session_cost", 0.0)) + (0.0 if killed else cost),
         },
     )
+    return True
 
 
 def _cost(job: Job, result: RunResult) -> float:

@@ -58,6 +58,12 @@ class Server(ThreadingHTTPServer):
         with self._lock:
             self._open.discard(connection)
 
+    @property
+    def connections(self) -> int:
+        """How many clients are served, or may be: one that died is until what it asked for last is done."""
+        with self._lock:
+            return len(self._open)
+
     def hang_up(self) -> None:
         """Release hanging requests and idle connections."""
         self.closing.set()

@@ -58,6 +58,11 @@ class Twin:
     ) -> None:
         self.close()
 
+    @property
+    def connections(self) -> int:
+        """How many clients are connected; one that died is until what it asked for last is done."""
+        return self._server.connections
+
     def close(self) -> None:
         """Hang up on everybody and end; hanging requests are released."""
         self._server.shutdown()

@@ -13,10 +13,10 @@ HEAD = """# The crash matrix
 Written by `make crash-matrix`. The golden path (an issue is labelled, implemented, made a pull request, reviewed,
 merged by `/merge`, and tidied up) is run with the daemon killed by SIGKILL, and started again until it is quiet. A
 point is a moment of the daemon's process: before, inside and after each change of GitHub and each push; before each
-step of each state write, with half of the file written, and after it. Every single crash is one that really happened.
-A second crash that leaves a world (GitHub, state file, mirror, worktrees, agent sessions; times, costs and random names
-apart) from which the story came to its good end before is not run again. The agent is a shell script, GitHub the local
-one.
+step of each state write, with half of the file written, and after it. Every crash that is counted as run really
+happened. A second crash that leaves a world (GitHub, state file, mirror, worktrees, agent sessions; times, costs and
+random names apart) from which the story came to its good end before is not run again. The agent is a shell script,
+GitHub the local one.
 """
 
 
@@ -32,7 +32,7 @@ def rows(tally: Tally) -> list[tuple[str, str]]:
     return [
         ("points at effects", f"{kinds['effects']:,} ({kinds['effects'] // 3} effects)"),
         ("points at state writes", f"{kinds['writes']:,} ({writes} files written)"),
-        ("single crashes, all run", f"{len(tally.singles):,}"),
+        ("single crashes run", f"{len(tally.singles):,} of {len(tally.golden.points):,}"),
         ("different worlds that they left", f"{len(tally.worlds):,}"),
         ("pairs of crashes", f"{all_pairs - left_out:,}"),
         ("second crashes run", f"{len(second):,}"),

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from orchestrator.github.effects import READ_BACK
 from orchestrator.twin import Twin
 from tests.crashes import sight
 from tests.crashes.points import Orders, Point, daemon
@@ -110,6 +111,7 @@ class Stage:
         ours, theirs = _processes.Pipe()
         environ = {"PATH": os.environ["PATH"], "HOME": str(self.folder / "home"), "TMPDIR": str(self.folder / "tmp")}
         arguments = (theirs, self.folder / "daemon.log", environ, self._settings, orders)
+        self._ahead += READ_BACK + 1  # a daemon does not start again in the very second of its death
         process = _processes.Process(target=daemon, args=arguments)
         process.start()
         theirs.close()
@@ -185,9 +187,14 @@ class Stage:
     def settle(self) -> list[str]:
         """Wait a moment for what a killed daemon left running; what is left after it."""
         end, pause = time.monotonic() + 2, threading.Event()
-        while (left := sight.processes(self.folder, self.github.url)) and time.monotonic() < end:
+        while (left := self._left()) and time.monotonic() < end:
             pause.wait(0.01)
         return left
+
+    def _left(self) -> list[str]:
+        asked = self.github.connections
+        found = sight.processes(self.folder, self.github.url)
+        return found + ([f"{asked} requests that GitHub is not through with"] if asked else [])
 
     def traces(self) -> str:
         """What the next start would find (`sight.traces`)."""

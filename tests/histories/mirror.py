@@ -31,6 +31,11 @@ class MemoryMirror(Mirror):
         self._known: set[str] = set()
         self.worktrees: dict[Path, str] = {}
 
+    @property
+    def damaged(self) -> bool:
+        """Memory is not."""
+        return False
+
     def ensure(self) -> None:
         """It is there."""
 

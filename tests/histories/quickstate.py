@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Stopped
@@ -24,7 +25,7 @@ class QuickState(State):
     def beat(self) -> None:
         """Nobody asks for the status."""
 
-    def requests(self) -> list[tuple[str, str]]:
+    def requests(self) -> list[tuple[Path, str, str]]:
         return []
 
     def close(self) -> None:
