@@ -1,6 +1,7 @@
 # make demo   the whole story on a local GitHub; AGENT=claude uses the real CLI, KEEP=1 leaves it running
 # make test   ruff, mypy --strict and pytest
 # make crash-matrix   every crash and every pair of crashes on the way to a merge; about an hour on two cores
+# make soak   500 items in three virtual days, with what the daemon holds on to along the way; about half an hour
 # Both make their own virtual environment and install into it; PYTHON=python3.12 chooses another Python (3.10 or newer).
 
 PYTHON ?= python3
@@ -34,6 +35,9 @@ suite: $(VENV)/.installed-dev
 
 crash-matrix: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.crashes --page tests/crashes.md $(CRASHES_ARGS)
+
+soak: $(VENV)/.installed-dev
+	SOAK_ITEMS=500 $(BIN)/pytest -s tests/test_soak.py
 
 # After a change of settings.py: .env.example and the README's table follow it.
 settings: $(VENV)/.installed

@@ -49,6 +49,7 @@ class Chores:
         self._tidied_at = -math.inf
         self._tidying: threading.Thread | None = None
         self._moved_at = clock.now()  # when something was started last, or nothing was to be
+        self._looked_at = self._moved_at
 
     def count_crashes(self) -> None:
         """The daemon before this one died in the midst of these; one that makes it die again and again is given up."""
@@ -110,7 +111,8 @@ class Chores:
         watched = {watch.name for watch in self._watches}
         jobs = [j for j in self._state.jobs.values() if j.status is Status.WAITING and j.repo in watched]
         waiting = [j.key for j in jobs if j.not_before <= now]
-        if moves or not waiting:
+        slept, self._looked_at = now - self._looked_at >= STANDSTILL, now
+        if moves or slept or not waiting:
             self._moved_at = now
         elif now - self._moved_at >= STANDSTILL:
             get().error("nothing_starts", for_seconds=round(now - self._moved_at), waiting=waiting[:20])
