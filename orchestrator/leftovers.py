@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 
 import psutil
 
+from orchestrator.clock import Stop
+
 RUN_ID = "ORCHESTRATOR_RUN_ID"
 
 _Ours = Callable[[str], bool]  # whether a run id is one of those that are to be ended
@@ -71,6 +73,7 @@ def _send(process: psutil.Process, number: signal.Signals) -> bool:
 
 
 def _wait(processes: list[psutil.Process], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while (left := [process for process in processes if _runs(process)]) and time.monotonic() < until:
-        psutil.wait_procs(left, timeout=_LOOK_AGAIN)
+    until, pause = time.monotonic() + seconds, Stop()
+    while any(_runs(process) for process in processes) and time.monotonic() < until:
+        # Not `psutil.wait_procs`: it takes the exit status of our own children away from those who wait for it.
+        pause.wait(_LOOK_AGAIN)

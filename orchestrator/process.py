@@ -198,6 +198,7 @@ class _Watch:
         self._heard: float | None = None
         self._taken = 0
         self._exited = threading.Event()
+        self._code = -int(signal.SIGKILL)  # until it is known: never a good one
         self._waiter = threading.Thread(target=self._await_exit, name=f"wait-{child.pid}", daemon=True)
         self._descendants: list[psutil.Process] = []
         self._selector = selectors.DefaultSelector()
@@ -223,7 +224,7 @@ class _Watch:
             self._drain()
             if lines:
                 lines.close()
-            return Ended(self._child.wait(), cause, time.monotonic() - self._began, killed)
+            return Ended(self._code, cause, time.monotonic() - self._began, killed)
         finally:
             forget()
             self._end()
@@ -241,9 +242,13 @@ class _Watch:
     def _await_exit(self) -> None:
         """Block until the child is dead, without reaping it where the system can do that."""
         if hasattr(os, "waitid"):
-            os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
+            # Kept from here on: where somebody else took the status, `Popen.wait` makes a 0 of it.
+            with contextlib.suppress(ChildProcessError):
+                found = os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOWAIT)
+                assert found is not None
+                self._code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
         else:
-            self._child.wait()
+            self._code = self._child.wait()
         self._exited.set()
         self._waker.wake()
 

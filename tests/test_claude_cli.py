@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from orchestrator.agents.base import Bounds, Outcome, Role, RunResult, Task
 from orchestrator.agents.claude import Claude
 from orchestrator.agents.prompts import CONTINUE, REVIEW_SCHEMA, prompt_file
 from orchestrator.clock import Stop
+from orchestrator.leftovers import RUN_ID
 from orchestrator.process import sweep
 from tests import programs
 from tests.model_api import (
@@ -311,6 +313,8 @@ def test_F04_a_run_that_was_killed_goes_on_in_its_session(place: Place) -> None:
 
     def kill_once_it_began() -> None:
         began.read_text()
+        carry = [p for p in psutil.Process().children(recursive=True) if p.environ().get(RUN_ID) == task.run_id]
+        min(carry, key=psutil.Process.create_time).kill()  # before the tool's end can reach it
         sweep(task.run_id)
 
     watcher = threading.Thread(target=kill_once_it_began, daemon=True)

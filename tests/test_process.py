@@ -349,3 +349,19 @@ def test_no_run_leaves_a_thread_or_a_descriptor(lab: Lab) -> None:
         lab.sh("sleep 60 & cat; echo x; echo y >&2", stdin=b"z", on_line=lambda line: None)
     assert threading.active_count() == threads
     assert len(list(Path("/dev/fd").iterdir())) == descriptors
+
+
+def test_a_child_whose_end_somebody_else_took_is_over_and_no_success(lab: Lab) -> None:
+    def take() -> None:
+        [child] = psutil.Process().children()
+        child.kill()
+        os.waitpid(child.pid, 0)
+
+    ended = lab.sh("echo up; sleep 60", on_line=lambda line: take())
+    assert (ended.code, ended.cause) == (-signal.SIGKILL, Cause.EXITED)
+
+
+def test_a_sweep_leaves_the_status_of_our_own_children_to_who_waits_for_it() -> None:
+    child = subprocess.Popen(["sleep", "60"], env={**os.environ, RUN_ID: "mine-1"})
+    assert sweep("mine-") == 1
+    assert child.wait(10) == -signal.SIGKILL
