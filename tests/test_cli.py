@@ -353,7 +353,7 @@ def test_clear_and_retry_reach_a_running_daemon_through_its_folder(tmp_path: Pat
         "state = State.open(Path('.orchestrator-state.json'))\n"
         "print('open', flush=True)\n"
         "signal.sigwait([signal.SIGUSR1])\n"
-        "print(state.requests(), flush=True)\n"
+        "print([tuple(words) for _, *words in state.requests()], flush=True)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True

@@ -139,7 +139,7 @@ def test_a_clear_stops_the_run_and_forgets_the_item(make_house: MakeHouse, monke
         here.setattr("os.kill", lambda pid, number: None)
         state.ask(house.folder / "state.json", "clear", "acme/app#1/implement")
     poll(house)
-    assert house.jobs == []
+    eventually(lambda: house.jobs == [], "the end of the cleared item")
     assert not psutil.pid_exists(record.runs[0]["pid"])
     house.quiet()
     assert house.repo.branches == ["main"]
