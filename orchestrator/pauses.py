@@ -54,7 +54,7 @@ class Pauses:
         base: Path,
         floor: float,
     ) -> None:
-        """`ended` is called when a probe was good; `base`: where worktrees are made; `floor`: gigabytes."""
+        """`ended` is called after each probe; `base`: where worktrees are made; `floor`: gigabytes."""
         self._state = state
         self._agent = agent
         self._clock = clock

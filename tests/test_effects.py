@@ -237,3 +237,16 @@ def test_a_harmless_effect_is_repeated_until_it_is_known_to_be_done(house: House
     bench.effects.again("busy", lambda: bench.api.add_label(1, "in-progress"))
     assert house.github.journal.count("POST issues/1/labels") == 2
     assert bench.job.effects == {"busy": True}
+
+
+def test_what_was_announced_and_never_heard_is_looked_for_ten_seconds_later(house: House, bench: Bench) -> None:
+    announced = house.clock.now()
+    bench.kept.append(replace(bench.job, effects={"key": None}, facts={"announced_at": announced}))
+    looked: list[float] = []
+
+    def find() -> int:
+        looked.append(house.clock.now())
+        return 7
+
+    assert bench.effects.once("key", lambda: 8, find) == 7
+    assert looked == [announced + 10]
