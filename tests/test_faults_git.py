@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.git import content
+from orchestrator.git import content, mirror
 from orchestrator.twin import Fault, apply_then_reset, status
-from orchestrator.twin.faults import Kind, cut, reset
+from orchestrator.twin.faults import Kind, cut, reset, short
 from tests.conftest import MakeHouse
 from tests.faulty import HOUR, at_work, busy_agent, for_a_while, runs, the_pull
 from tests.house import House, stub
@@ -66,6 +66,18 @@ def test_F05b_work_that_must_not_be_pushed_parks_the_item_and_names_the_path(
 )
 def test_F36_a_push_that_is_cut_leaves_the_old_or_the_new_and_is_made_once(house: House, trouble: Kind) -> None:
     house.github.faults.add(Fault(PUSH, trouble))
+    issue = ready(house)
+    house.quiet()
+    assert the_pull(house, issue).head_sha == house.job("implement", 1).head
+    house.github.journal.claim(f"PUSH refs/heads/{BRANCH}", times=1)
+
+
+def test_F36_an_answer_to_a_push_that_breaks_off_whole_does_not_hold_the_slot_for_ever(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Git waits for the rest of it without end: remote-curl and send-pack wait for each other."""
+    monkeypatch.setattr(mirror, "PUSH_TIMEOUT", 0.5)
+    house.github.faults.add(Fault(PUSH, short()))
     issue = ready(house)
     house.quiet()
     assert the_pull(house, issue).head_sha == house.job("implement", 1).head

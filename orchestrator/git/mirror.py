@@ -33,6 +33,8 @@ from orchestrator.git.trouble import absent_ref, explain, no_git_host, rejected
 from orchestrator.log import get
 
 LOCAL_TIMEOUT = 600.0  # seconds
+# For one push: when the host's answer breaks off whole, git waits for the rest of it for ever, and holds a slot.
+PUSH_TIMEOUT = 600.0
 LARGEST_DIFF = 16 * 1024 * 1024  # bytes
 LOCK_TRIES = 4  # one command can meet several locks, one after the other
 TRASH = ".trash-"
@@ -73,7 +75,7 @@ class Merged:
 
 
 class Mirror:
-    """The bare clone at `path` of the repository that `access` names. `timeout`: seconds for one fetch or push."""
+    """The bare clone at `path` of the repository that `access` names. `timeout`: seconds for one fetch."""
 
     def __init__(self, path: Path, access: Access, identity: Identity, timeout: float = 1800) -> None:
         self.path = path.parent.resolve() / path.name
@@ -204,7 +206,7 @@ class Mirror:
                 f"{_rev(sha)}:{_rev(ref)}",
             ),
             at=self.place,
-            timeout=self._timeout,
+            timeout=PUSH_TIMEOUT,
             accept=(0, 1, 128),
         )
         answer = next((line for line in pushed.text.splitlines() if f"\t{sha}:{ref}\t" in f"{line}\t"), None)
