@@ -1,6 +1,7 @@
 # make demo   the whole story on a local GitHub; AGENT=claude uses the real CLI, KEEP=1 leaves it running
 # make test   ruff, mypy --strict and pytest
 # make crash-matrix   every crash and every pair of crashes on the way to a merge; about an hour on two cores
+# make bench   what everything costs beside its floors, in minutes; make bench-quick   a small version
 # make soak   500 items in three virtual days, with what the daemon holds on to along the way; about half an hour
 # Both make their own virtual environment and install into it; PYTHON=python3.12 chooses another Python (3.10 or newer).
 
@@ -9,10 +10,11 @@ VENV ?= .venv
 AGENT ?= standin
 PYTEST_ARGS ?=
 CRASHES_ARGS ?=
+BENCH_ARGS ?=
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test lint types suite settings crash-matrix
+.PHONY: help demo test lint types suite settings crash-matrix soak bench bench-quick
 .DELETE_ON_ERROR:
 
 help:
@@ -38,6 +40,12 @@ crash-matrix: $(VENV)/.installed-dev
 
 soak: $(VENV)/.installed-dev
 	SOAK_ITEMS=500 $(BIN)/pytest -s tests/test_soak.py
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m bench --json bench.json --svg bench-plots $(BENCH_ARGS)
+
+bench-quick: $(VENV)/.installed-dev
+	$(BIN)/python -m bench --quick $(BENCH_ARGS)
 
 # After a change of settings.py: .env.example and the README's table follow it.
 settings: $(VENV)/.installed

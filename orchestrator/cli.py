@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import sys
 import time
@@ -31,7 +32,10 @@ class _Told(click.ClickException):
     exit_code = 2
 
     def show(self, file: Any = None) -> None:
-        click.echo(self.format_message(), err=True)
+        from orchestrator.printable import printable
+        from orchestrator.redactor import OURS
+
+        click.echo(printable(OURS.text(self.format_message()), keep="\n"), err=True)
 
 
 class _Lacking(_Told):
@@ -66,11 +70,15 @@ def main() -> None:
 @click.option("--verbose", is_flag=True, help="Also log what is done in detail.")
 def run(once: bool, verbose: bool) -> None:
     """Run the daemon."""
-    from orchestrator import log, settings
+    from orchestrator import credentials, log, settings
+    from orchestrator.redactor import OURS
 
+    os.umask(0o077)  # what it writes quotes anything; children make their files the same way
     found = settings.load()
-    token = settings.github_token(found)
-    log.configure(found.log_format, verbose, [*found.secrets, token])
+    token = credentials.github_token(found)
+    OURS.know((token, *found.secrets), os.environ)
+    log.configure(found.log_format, verbose)
+    log.catch_all()
 
     from orchestrator import serve
 
@@ -84,12 +92,16 @@ def run(once: bool, verbose: bool) -> None:
 def status(as_json: bool) -> None:
     """Show what needs you, runs, waits, is done."""
     from orchestrator import status as page
+    from orchestrator.allowance import limits_of
+    from orchestrator.redactor import OURS
 
-    _, saved = _memory()
+    settings, saved = _memory()
+    limits = limits_of(settings)
     if as_json:
-        click.echo(json.dumps(page.document(saved, time.time()), indent=2))
+        click.echo(json.dumps(OURS.every(page.document(saved, time.time(), limits, settings.sandbox)), indent=2))
     else:
-        click.echo(page.text(saved, time.time(), max(60, min(120, shutil.get_terminal_size().columns))))
+        width = max(60, min(120, shutil.get_terminal_size().columns))
+        click.echo(OURS.text(page.text(saved, time.time(), limits, width, settings.sandbox)))
 
 
 @main.command()
@@ -153,6 +165,7 @@ def logs(item: str, follow: bool, raw: bool) -> None:
     from orchestrator import state, transcript
     from orchestrator.clock import Stop
     from orchestrator.model import Status
+    from orchestrator.redactor import OURS
 
     settings, saved = _memory()
     recorded = [job for job in _jobs(saved, item) if job.log]
@@ -172,10 +185,10 @@ def logs(item: str, follow: bool, raw: bool) -> None:
         for line in transcript.lines(Path(newest.log), runs, Stop().wait):
             shown = None if raw else reader.readable(line)
             if shown:
-                click.echo(shown.encode("utf-8", "backslashreplace"))
+                click.echo(OURS.text(shown).encode("utf-8", "backslashreplace"))
                 quiet = False
             elif raw:
-                click.echo(line, nl=False)
+                click.echo(OURS.octets(line), nl=False)
     except KeyboardInterrupt:
         return
     except FileNotFoundError as error:
@@ -246,8 +259,10 @@ def _saved_work(item: str | None = None) -> list[salvaged.Saved]:
 
 def _memory() -> tuple[Settings, Saved]:
     from orchestrator import settings, state
+    from orchestrator.redactor import OURS
 
     found = settings.load()
+    OURS.know(found.secrets, os.environ)
     return found, state.read(found.state_file)
 
 

@@ -7,13 +7,16 @@ The main thread does nothing but hear signals (`serve`), so that a request witho
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from orchestrator import process, texts
 from orchestrator.agents.base import Agent
 from orchestrator.agents.claude import Claude
+from orchestrator.allowance import Allowance
 from orchestrator.chores import Chores
 from orchestrator.clock import Clock, Stop, SystemClock
+from orchestrator.credentials import agent_environ
 from orchestrator.decide.schedule import runnable
 from orchestrator.decide.triggers import Cancel
 from orchestrator.errors import Missing, Refused, Retry, Stopped
@@ -24,9 +27,12 @@ from orchestrator.instance import instance_id
 from orchestrator.jobs.desk import Desk
 from orchestrator.log import get, of_job
 from orchestrator.model import Job, Status
+from orchestrator.pace import Pace
 from orchestrator.patience import Patience
 from orchestrator.pauses import Pauses
-from orchestrator.settings import Settings, agent_environ
+from orchestrator.redactor import OURS
+from orchestrator.sandbox import Sandbox, choose
+from orchestrator.settings import Settings
 from orchestrator.slots import Slots
 from orchestrator.state import State
 from orchestrator.watch import Watch
@@ -44,19 +50,23 @@ class Daemon:
         clock: Clock | None = None,
         halt: Stop | None = None,
         renew: Callable[[], str] | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         """Ends what a killed daemon left running, connects and reads who we are; `halt` ends everything.
 
         `renew` reads the token anew when GitHub does not take it any more. Missing when GitHub refuses the token or
-        cannot be reached.
+        cannot be reached, or no sandbox works here.
         """
         process.sweep(f"{instance_id(settings.state_file)}-")
+        OURS.know((token, *settings.secrets), os.environ)
         self.settings = settings
         self.state = state
         self.clock = clock or SystemClock()
         self.halt = halt or Stop()
         self.wake = Stop()
-        self.agent = agent or Claude(settings.claude_command, agent_environ(settings))
+        self.sandbox = sandbox or choose(settings.sandbox, settings.toolchains)
+        hosts = settings.agent_allow_hosts
+        self.agent = agent or Claude(settings.claude_command, agent_environ(settings), self.sandbox, hosts)
         self.transport = Transport(settings.github_api_url, token, self.clock, self.halt)
         self.slots = Slots(self.clock, self.halt, self._job_ended)
         self.pauses = Pauses(
@@ -67,15 +77,20 @@ class Daemon:
             lambda: self.wake.set("a probe ended"),
             settings.worktree_base,
             settings.disk_floor_gb,
+            Allowance(state, settings, self.clock),
         )
         self.failed_polls = 0
-        self._patience = Patience(settings.poll_interval)
+        self._next_rest = settings.poll_interval
+        self._pace = Pace(settings.poll_interval, len(settings.repos), self.transport.public)
+        self._patience = Patience(self._pace.interval)
         self.halt.listen(lambda: self.wake.set(self.halt.reason))
         try:
             self.me = me(self.transport)
         except Retry as error:
             raise Missing(f"{settings.github_api_url} cannot be reached: {error}. Check the network.") from error
-        self.watches = {n: Watch(n, settings, self.transport, state, self.me, token) for n in settings.repos}
+        self.watches = {
+            n: Watch(n, settings, self.transport, state, self.me, token, self.sandbox) for n in settings.repos
+        }
         self._chores = Chores(state, self.clock, self.halt, self.transport, list(self.watches.values()), renew)
 
     def check(self) -> str:
@@ -138,7 +153,8 @@ class Daemon:
                 self.failed_polls += 1
                 get().exception("poll_broke", repo=name)
                 self._patience.failed(name, self.clock.now(), repr(bug))
-        self.state.beat()
+        self._next_rest = self._pace.rest(self.transport.quota)
+        self.state.beat(self._pace.forecast())
         self._advance()
         self._chores.tidy_up()
 
@@ -196,7 +212,7 @@ class Daemon:
 
     def _rest(self) -> None:
         """Until the next poll; a job that ends frees its slot at once, without a request."""
-        until = self.clock.now() + self.settings.poll_interval
+        until = self.clock.now() + self._next_rest
         while (left := until - self.clock.now()) > 0 and not self.halt.is_set():
             if self.clock.wait(left, self.wake):
                 self.wake = Stop()

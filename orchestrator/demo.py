@@ -6,6 +6,7 @@ asked for, and the narration says so.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -23,6 +24,7 @@ import click
 from orchestrator.errors import Missing
 from orchestrator.git.run import version as git_version
 from orchestrator.process import clean_env
+from orchestrator.sandbox import choose
 from orchestrator.twin import Twin
 
 PATIENCE = {"standin": 50.0, "claude": 900.0}  # seconds for the whole story
@@ -89,7 +91,8 @@ def _set_up(twin: Twin, folder: Path, agent: str) -> tuple[str, dict[str, str]]:
     repo = twin.repo(REPO, files=FILES)
     twin.user("you", repo, permission="admin")
     token = twin.token(twin.user("robot", repo, permission="write"))
-    standin = shlex.join([sys.executable, str(Path(__file__).parent / "agents" / "standin.py")])
+    script = Path(__file__).parent / "agents" / "standin.py"
+    standin = shlex.join([sys.executable, str(script)])
     wanted = {
         "GITHUB_REPO": REPO,
         "GITHUB_API_URL": twin.url,
@@ -101,11 +104,22 @@ def _set_up(twin: Twin, folder: Path, agent: str) -> tuple[str, dict[str, str]]:
         "STATE_FILE": str(folder / "state.json"),
         "PRE_MERGE_COMMANDS": '["sh check.sh"]',
         "LOG_FORMAT": "console",
+        "SANDBOX": _sandbox(),
+        "TOOLCHAIN_PATHS": json.dumps([str(script.parent)]),
         "CLAUDE_COMMAND": standin if agent == "standin" else os.environ.get("CLAUDE_COMMAND", "claude"),
     }
     own = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_MODEL")
     environ = clean_env(os.environ, *own, "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR", "PYTHONPATH")
     return token, {**environ, **wanted}
+
+
+def _sandbox() -> str:
+    """The one that works here; the scripted agent and the sample's own check need none, so that its lack is told."""
+    try:
+        return choose("auto", ()).name
+    except Missing as trouble:
+        click.echo(f"Without a sandbox, which a real repository needs: {trouble}")
+        return "off"
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from orchestrator import doctor_checkout, doctor_github, state
+from orchestrator import credentials, doctor_checkout, doctor_github, state
 from orchestrator import settings as configuration
 from orchestrator.agents.base import Outcome
 from orchestrator.agents.claude import INSTALL, Claude
@@ -27,6 +27,7 @@ from orchestrator.doctor_github import Labels as Labels
 from orchestrator.errors import Misconfigured, Missing
 from orchestrator.git.run import version
 from orchestrator.pauses import GIGABYTE
+from orchestrator.sandbox import OPEN, Sandbox, choose
 from orchestrator.settings import Settings
 from orchestrator.statefile import Damaged, look
 
@@ -65,9 +66,13 @@ def examine(read: _Read, env_file: Path, labels: Labels, probe: bool) -> Iterato
         yield _state(settings.state_file, change)
     known = {n: None if n in read.wrong else getattr(settings, n) for n in ("state_file", "worktree_base")}
     yield from doctor_checkout.examine(**known)
+    sandbox = OPEN
+    if not read.wrong & {"sandbox", "toolchain_paths"}:
+        finding, sandbox = _sandbox(settings, change)
+        yield finding
     if "claude_command" not in read.wrong:
         # A turn costs money, and its outcome may depend on what is wrong.
-        yield from _agent(settings, change, probe and not read.problems)
+        yield from _agent(settings, sandbox, change, probe and not read.problems)
     yield from doctor_github.examine(settings, read.wrong, change, labels)
 
 
@@ -153,9 +158,23 @@ def _state(path: Path, change: Callable[[str], str]) -> Good:
     return Good("state", f"{len(saved.jobs)} items in {path}{who}")
 
 
-def _agent(settings: Settings, change: Callable[[str], str], probe: bool) -> Iterator[Good]:
+def _sandbox(settings: Settings, change: Callable[[str], str]) -> tuple[Good, Sandbox]:
+    try:
+        found = choose(settings.sandbox, settings.toolchains)
+    except Misconfigured as trouble:
+        return Fail("sandbox", str(trouble), change("TOOLCHAIN_PATHS")), OPEN
+    except Missing as trouble:
+        what, _, mend = str(trouble).rpartition(": ")
+        return Fail("sandbox", what, mend.strip("`")), OPEN
+    if found is OPEN:
+        said = "off: agents and commands can read and write whatever you can"
+        return Warn("sandbox", said, change("SANDBOX")), OPEN
+    return Good("sandbox", found.name), found
+
+
+def _agent(settings: Settings, sandbox: Sandbox, change: Callable[[str], str], probe: bool) -> Iterator[Good]:
     command = settings.claude_command
-    agent = Claude(command, configuration.agent_environ(settings))
+    agent = Claude(command, credentials.agent_environ(settings), sandbox, settings.agent_allow_hosts)
     usual = command == Settings.model_fields["claude_command"].default
     try:
         yield Good("agent", agent.check())

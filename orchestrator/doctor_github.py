@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shlex
 import shutil
 import socket
@@ -14,7 +15,7 @@ from typing import Any
 
 import click
 
-from orchestrator import settings as configuration
+from orchestrator import credentials
 from orchestrator.clock import Stop, SystemClock
 from orchestrator.diagnosis import Fail, Good, Warn
 from orchestrator.errors import Missing, Retry, Stopped
@@ -32,6 +33,8 @@ LABELS = {
 }
 # The merge method as GitHub's repository and as `gh repo edit` name it.
 _METHODS = {"squash": "squash_merge", "merge": "merge_commit", "rebase": "rebase_merge"}
+# Of classic tokens: what the daemon never needs and a thief would be glad of. `repo` alone reaches every repository.
+_TOO_MUCH = re.compile(r"admin:.*|delete.*|write:(?!discussion).*|manage_.*|site_admin|user|audit_log|codespace.*")
 _ABOUT_REPOSITORIES = frozenset(
     {"github_repo", "base_branch", "merge_method", "ready_label", "review_prs", "review_label"}
 )
@@ -49,9 +52,9 @@ def examine(settings: Settings, wrong: frozenset[str], change: Callable[[str], s
     """Every check for which the settings suffice. `change`: the command to change a setting."""
     if wrong & {"github_token", "github_api_url"}:
         return
-    host = configuration.gh_host(settings.github_api_url)
+    host = credentials.gh_host(settings.github_api_url)
     try:
-        token = configuration.github_token(settings)
+        token = credentials.github_token(settings)
     except Missing:
         if shutil.which("gh"):
             login = f"gh auth login --hostname {host}"
@@ -158,6 +161,11 @@ class _Ward:
         if "workflow" not in scopes:
             without = "without the scope workflow, GitHub refuses changes under .github/workflows"
             yield Warn("scopes", without, mend)
+        if more := sorted(filter(_TOO_MUCH.fullmatch, scopes)):
+            much = (
+                f"the token may do what is never needed ({', '.join(more)}); a fine-grained one for these repositories"
+            )
+            yield Warn("scopes", f"{much} would be enough", self._other_token(f"gh auth login --hostname {self.host}"))
 
     def _clock(self, theirs: float, ours: float) -> Good:
         if not theirs:
@@ -182,6 +190,11 @@ class _Ward:
             yield Fail(api.name, only, f"gh api --hostname {self.host} -X PUT {grant}")
             return
         yield Good(api.name, "it can be read and pushed to")
+        if data["permissions"].get("admin"):
+            past = (
+                f"{login} is an administrator, whom GitHub may let past the rules of branches; a bot with write will do"
+            )
+            yield Warn(api.name, past, self._other_token(f"gh auth login --hostname {self.host}"))
         yield from self._branch(api, data)
         method = _METHODS[self.settings.merge_method]
         if self.settings.auto_merge_enabled and data.get(f"allow_{method}") is False:

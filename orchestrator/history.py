@@ -1,8 +1,8 @@
 """What was done, one JSON object per line, append-only: kept when an item is forgotten, read by people and programs.
 
 Guaranteed: a line that `append` wrote is whole on the disk when it returns, or it is no line at all for `read`; what
-a crash left of one never spoils the next. Nothing here ends the work that it tells of: a line that cannot be written
-is lost, and the log says so once until lines can be written again.
+a crash left of one never spoils the next; it holds no secret. Nothing here ends the work that it tells of: a line that
+cannot be written is lost, and the log says so once until lines can be written again.
 Not guaranteed: an end. The file grows by one line per run and is the operator's to keep or to delete at any time.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.log import get
+from orchestrator.redactor import OURS
 
 _lock = threading.Lock()
 _failing: set[Path] = set()
@@ -24,7 +25,7 @@ _failing: set[Path] = set()
 
 def append(path: Path, entry: Mapping[str, Any]) -> None:
     """Add one line, durably; the folder is made where it is missing."""
-    line = json.dumps(entry).encode() + b"\n"
+    line = json.dumps(OURS.every(dict(entry))).encode() + b"\n"
     with _lock:  # a line that another thread is writing would look torn
         try:
             _add(path, line)

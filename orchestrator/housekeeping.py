@@ -5,8 +5,8 @@ mirror, from where they go after another `keep_days`; what anybody changed withi
 takes it up while this looks. Every step has a fault boundary of its own: what cannot be collected is said, stops
 nothing else, and is tried again the next time.
 
-Left alone: files in the folder that are not the daemon's; the mirror's object store (to repack it beside running
-agents could take what they have just written); branches without a worktree.
+Left alone: files in the folder that are not the daemon's; objects that nothing refers to, for git's own two weeks;
+branches without a worktree. The mirror is packed when no item is live, and enough has piled up.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import re
 import stat
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from orchestrator.git.salvage import forget, kept
 from orchestrator.git.worktree import Worktree
 from orchestrator.log import get
 
+_STARTED = time.time()  # what was to be deleted before that, a daemon that was killed left
 _HOUR = 3600.0
 _DAY = 86400.0
 _WORKTREE = re.compile(r"(?:issue|merge|pr-review)-\d+")
@@ -79,8 +81,15 @@ def collect(folder: Path, mirror: Mirror, live: Collection[str], now: float, kee
         _saved_work(done, mirror, live, before)
         _worktrees(done, folder, mirror, live, before)
         _refs_of_the_remote(done, mirror, live, before)
+        if not live:  # it holds the mirror for seconds
+            with done.boundary("packing"):
+                mirror.maintain()
+    for path in (p for p in _files(folder / "sessions", "*") if p.name not in live):
+        _file(done, path, before)
+    for path in _files(folder, f"{mirror.path.name}.damaged-*"):
+        _file(done, path, before)
     for path in _files(folder, f"{TRASH}*"):
-        _file(done, path, now - _HOUR)
+        _file(done, path, max(now - _HOUR, _STARTED))
     for path in _files(folder / "logs", "*.log*"):
         if not any(path.name.startswith(f"{name}-") for name in live):
             _file(done, path, before)

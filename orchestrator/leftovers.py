@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import psutil
 
@@ -49,10 +51,25 @@ def _living(ours: _Ours, session: int | None, known: Iterable[psutil.Process]) -
             found.update(parent.children(recursive=True))
     for pid in psutil.pids():
         with contextlib.suppress(psutil.Error, OSError):
-            process = psutil.Process(pid)
-            if os.getsid(pid) == session or ours(process.environ().get(RUN_ID, "")):
-                found.add(process)
+            if _belongs(pid, ours, session):
+                process = psutil.Process(pid)
+                if _belongs(pid, ours, session):  # still, now that psutil knows which process it is
+                    found.add(process)
     return [process for process in found if _runs(process)]
+
+
+def _belongs(pid: int, ours: _Ours, session: int | None) -> bool:
+    return os.getsid(pid) == session or ours(_run_id(pid))
+
+
+def _run_id(pid: int) -> str:
+    """The run id in the environment of a process; "" where it has none. OSError or psutil.Error when it is gone."""
+    if not sys.platform.startswith("linux"):
+        return psutil.Process(pid).environ().get(RUN_ID, "")
+    # Straight from the kernel: psutil takes apart every variable of every process, many times the work.
+    environ = b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+    _, found, rest = environ.partition(f"\0{RUN_ID}=".encode())
+    return rest.partition(b"\0")[0].decode("utf-8", "replace") if found else ""
 
 
 def _runs(process: psutil.Process) -> bool:

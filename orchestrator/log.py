@@ -1,34 +1,30 @@
 """Log lines on stderr: readable on a terminal, JSON otherwise.
 
-Guaranteed: known secrets leave as `[secret]`, control characters leave escaped (a title cannot forge a line
-or drive the terminal), and a sink that fails (closed, disk full) never stops the work: its line is lost.
+Guaranteed: secrets leave as `[secret]` (`redactor.OURS` knows them), control characters leave escaped (a title
+cannot forge a line or drive the terminal), and a sink that fails (closed, disk full) never stops the work: its line is
+lost.
 Left alone: a reader that holds the pipe open and does not read blocks the writer, as with every program.
 """
 
 from __future__ import annotations
 
-import base64
 import logging
 import os
-import re
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, TextIO
-from urllib.parse import quote
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from orchestrator.printable import printable
-
-SHORTEST_SECRET = 6  # redacting shorter values would blacken ordinary words
+from orchestrator.redactor import OURS
 
 
 def configure(
     format: Literal["auto", "console", "json"] = "auto",
     verbose: bool = False,
-    secrets: Iterable[str] = (),
     stream: TextIO | None = None,
 ) -> None:
     """Set up logging for the whole process; may be called again. `verbose` shows debug lines."""
@@ -40,7 +36,7 @@ def configure(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if readable else "iso", utc=not readable),
             structlog.processors.format_exc_info,
-            _Cleaner(secrets),
+            _clean_event,
             _console(sink) if readable else structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
@@ -72,37 +68,25 @@ def _console(sink: TextIO) -> Processor:
     )
 
 
-class _Cleaner:
-    """The processor that redacts and escapes every value of an event."""
+def _clean_event(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Redact and escape every value of an event."""
+    return {_text(k): _clean(v, "\n\t" if k == "exception" else "") for k, v in event.items()}
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        known: set[str] = set()
-        for secret in secrets:
-            if len(secret) >= SHORTEST_SECRET:
-                # As git's Authorization header carries it, and as a URL would.
-                basic = base64.b64encode(f"x-access-token:{secret}".encode()).decode()
-                known |= {secret, basic, quote(secret, safe="")}
-        longest_first = sorted(known, key=len, reverse=True)
-        self._secrets = re.compile("|".join(map(re.escape, longest_first))) if known else None
 
-    def __call__(self, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        return {self._text(k): self._clean(v, "\n\t" if k == "exception" else "") for k, v in event.items()}
+def _clean(value: Any, keep: str = "") -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {_text(str(k)): _clean(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_clean(v) for v in value]
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "backslashreplace")
+    return _text(str(value), keep)
 
-    def _clean(self, value: Any, keep: str = "") -> Any:
-        if value is None or isinstance(value, (bool, int, float)):
-            return value
-        if isinstance(value, Mapping):
-            return {self._text(str(k)): self._clean(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return [self._clean(v) for v in value]
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", "backslashreplace")
-        return self._text(str(value), keep)
 
-    def _text(self, text: str, keep: str = "") -> str:
-        if self._secrets is not None:
-            text = self._secrets.sub("[secret]", text)
-        return printable(text, keep)
+def _text(text: str, keep: str = "") -> str:
+    return printable(OURS.text(text), keep)
 
 
 class _Sink:
@@ -130,6 +114,16 @@ class _Library(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         get(library=record.name).warning(record.getMessage())
+
+
+def catch_all() -> None:
+    """What nobody catches takes the same way out: a traceback quotes whatever it met."""
+    sys.excepthook = lambda *error: get().critical("died", exc_info=error)
+    threading.excepthook = lambda died: get().critical(
+        "thread_died",
+        thread=died.thread.name if died.thread else "",
+        exc_info=(died.exc_type, died.exc_value, died.exc_traceback),
+    )
 
 
 def let_go() -> None:

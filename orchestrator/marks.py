@@ -73,6 +73,12 @@ def said(comment: Comment) -> str:
     return comment.body.partition("\n")[2]
 
 
+def split(body: str) -> tuple[str, str]:
+    """The mark and the claim that a text of ours begins with, empty where it does not, and the rest."""
+    found = _CLAIM.match(body) or _MARK.match(body)
+    return (found[0], body[found.end() :]) if found else ("", body)
+
+
 def claim(instance: str, event: str) -> str:
     """What follows the mark where one of several daemons says whose the wish of a label event is."""
     return f"<!-- claim {instance} {event} -->"

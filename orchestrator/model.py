@@ -76,6 +76,44 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Quota:
+    """What GitHub said of the hourly limit, on its own clock; `per_hour`: what we took of late, None: not known yet."""
+
+    limit: int
+    remaining: int
+    reset: float
+    at: float
+    per_hour: float | None = None
+
+    @property
+    def hours_left(self) -> float | None:
+        """How long it would last if nothing was added at `reset`; None: for ever, or not known yet."""
+        return self.remaining / self.per_hour if self.per_hour else None
+
+
+@dataclass(frozen=True)
+class Access:
+    """What the endpoint says of somebody; `role` is finer: it knows `triage` and `maintain`, and custom names."""
+
+    permission: Permission
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """One agent run, for the limits of a day; `actor`: the id of who caused it, 0 for nobody or not for the first time.
+
+    `usd` is set aside when it begins and is what it cost from its end on.
+    """
+
+    at: float
+    run_id: str
+    usd: float
+    actor: int = 0
+    login: str = ""
+
+
+@dataclass(frozen=True)
 class Actor:
     """A GitHub account; None stands for a deleted one wherever an Actor may be missing."""
 
@@ -142,12 +180,49 @@ class Comment:
 
 @dataclass(frozen=True)
 class LabelEvent:
-    """Somebody put a label on; the newest one for `ready` says who asked."""
+    """Somebody put a label on, or took it off; the newest one for `ready` says who asked. `id`: word characters."""
 
-    id: int
+    id: str
     label: str
     actor: Actor | None
     created_at: float
+    on: bool = True
+
+
+@dataclass(frozen=True)
+class Change:
+    """A new title or body of an issue. `at` is 0 where GitHub gives no time."""
+
+    by: Actor | None
+    at: float
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A comment on an issue, with all that decides whether an agent may read it."""
+
+    author: Actor | None
+    body: str
+    created_at: float
+    edited_at: float | None  # None: never
+    minimized: bool
+
+
+@dataclass(frozen=True)
+class IssueFacts:
+    """An issue as one query shows it: its text, and who did what to text and labels. All oldest first."""
+
+    repo_id: int
+    title: str
+    body: str
+    open: bool = True
+    carries: frozenset[str] = frozenset()  # its labels now, in lower case
+    labels: tuple[LabelEvent, ...] = ()
+    changes: tuple[Change, ...] = ()
+    transfers: tuple[float, ...] = ()  # when it came from another repository
+    remarks: tuple[Remark, ...] = ()
+    older: int = 0  # comments before `remarks`
+    whole: bool = True  # False: there are changes of the text that are not among `changes`
 
 
 @dataclass(frozen=True)
@@ -198,6 +273,7 @@ class World:
     pulls: tuple[PullRequest, ...] = ()
     comments: tuple[Comment, ...] = ()
     withdrawn: frozenset[int] = frozenset()  # issues under way that a person closed or took the label from
+    revoked: frozenset[int] = frozenset()  # issues under way whose asker may not ask any more
     now: float = 0.0  # GitHub's `Date`
 
 

@@ -2,7 +2,8 @@
 
 Guaranteed: while the agent cannot work for anybody (its account's limit, its login, its program, its service) no item
 tries and none loses an attempt; a probe of one turn, not an item, finds out when it works again. While the disk has
-less room than `DISK_FLOOR_GB` no worktree is made. Each pause is one log line at its begin and one at its end, stands
+less room than `DISK_FLOOR_GB` no worktree is made, while less than a useful rest is left of the day's dollars no
+agent is started. Each pause is one log line at its begin and one at its end, stands
 in `status`, and outlives a restart.
 """
 
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.agents.base import Agent, Outcome, RunResult
+from orchestrator.allowance import Allowance
 from orchestrator.clock import Clock, Stop
 from orchestrator.decide.schedule import Need
 from orchestrator.errors import Misconfigured, Missing, Retry
@@ -53,8 +55,10 @@ class Pauses:
         ended: Callable[[], object],
         base: Path,
         floor: float,
+        allowance: Allowance,
     ) -> None:
         """`ended` is called after each probe; `base`: where worktrees are made; `floor`: gigabytes."""
+        self.allowance = allowance
         self._state = state
         self._agent = agent
         self._clock = clock
@@ -78,6 +82,7 @@ class Pauses:
     def missing(self) -> frozenset[Need]:
         """What nothing may start with now; probes what is due."""
         self._look_at_disk()
+        self._look_at_budget()
         with self._lock:
             pause = self._state.pauses.get(Need.AGENT.value)
             due = pause is not None and (self._started_now or pause.until <= self._clock.now())
@@ -117,6 +122,8 @@ class Pauses:
             return None
         result = self._agent.probe(self._halt)
         get().info("agent_probed", outcome=result.outcome.value, cost_usd=result.cost_usd)
+        if result.cost_usd:
+            self.allowance.settle(f"probe-{self._clock.now():.0f}", result.cost_usd)
         if result.outcome in _NO_ANSWER:
             return replace(result, outcome=kind)
         return result if result.outcome in SHARED else None
@@ -132,6 +139,23 @@ class Pauses:
             now = self._clock.now()
             why = f"Only {free:.1f} GB are free in {place}; DISK_FLOOR_GB is {self._floor:g}. Make room."
             self._note(Pause(Need.DISK.value, "full", why, now, now + DISK_AGAIN))
+
+    def why_not(self, need: Need) -> str:
+        """What is told of a pause that is on; "" while there is none."""
+        pause = self._state.pauses.get(need.value)
+        return pause.reason if pause else ""
+
+    def _look_at_budget(self) -> None:
+        exhausted = self.allowance.exhausted()
+        paused = self._state.pauses.get(Need.BUDGET.value)
+        if exhausted is None:
+            if paused:
+                self._end(Need.BUDGET)
+            return
+        reason, until = exhausted
+        now = self._clock.now()
+        if paused is None or paused.until != until:
+            self._note(Pause(Need.BUDGET.value, "spent", reason, paused.since if paused else now, until))
 
     def _note(self, pause: Pause) -> None:
         before = self._state.pauses.get(pause.what)

@@ -1,4 +1,4 @@
-"""Two small parts of listening to a child: waking the listener, and splitting bytes into lines."""
+"""Small parts of listening to a child: waking the listener, splitting bytes into lines, writing them down."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import IO
+
+from orchestrator.redactor import Stream
 
 MAX_LINE = 64 * 1024 * 1024
 
@@ -70,3 +74,22 @@ class Lines:
         self._too_long = False
         if whole:
             self._give(line)
+
+
+@dataclass(frozen=True)
+class Sink:
+    """Where a stream goes: to its file line by line and without secrets, to `lines` as it is."""
+
+    file: IO[bytes]
+    lines: Lines | None
+    is_sign_of_life: bool
+    shown: Stream = field(default_factory=Stream)
+
+    def put(self, chunk: bytes) -> None:
+        self.file.write(self.shown.feed(chunk))
+        self.file.flush()  # somebody may be following the log
+        if self.lines:
+            self.lines.feed(chunk)
+
+    def close(self) -> None:
+        self.file.write(self.shown.close())

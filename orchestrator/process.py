@@ -18,9 +18,9 @@ Guaranteed
   to signal (on macOS, where Python < 3.13 has no `waitid`, this last point does not hold).
 
 Known and left alone
-- A process that leaves the session, empties its own environment and whose parents are all gone before a signal is
-  out of sight, as is one that changed its user. Containing those is a sandbox's work. macOS hides the environment of
-  system binaries, so there the run id finds less.
+- Without a sandbox, a process that leaves the session, empties its own environment and whose parents are all gone
+  before a signal is out of sight, as is one that changed its user. macOS hides the environment of system binaries, so
+  there the run id finds less.
 - A process in uninterruptible sleep is waited for as long as it takes: its working folder cannot be used anyway.
 """
 
@@ -30,8 +30,8 @@ import contextlib
 import errno
 import math
 import os
-import resource
 import selectors
+import shutil
 import signal
 import subprocess
 import threading
@@ -47,12 +47,12 @@ import psutil
 
 from orchestrator import leftovers
 from orchestrator.clock import Stop
+from orchestrator.hold import hold
 from orchestrator.leftovers import RUN_ID
-from orchestrator.pipes import Lines, Waker
+from orchestrator.pipes import Lines, Sink, Waker
+from orchestrator.sandbox import OPEN, Sandbox, Walls
 
 MIB = 1024 * 1024
-
-MOST_TASKS = 4096  # that a run may start beside what the machine runs already
 
 _CHUNK = 64 * 1024
 _PIPE_MOST = MIB  # what an unprivileged Linux pipe can hold at most
@@ -114,8 +114,10 @@ def run(
     stop: Stop,
     stdin: bytes = b"",
     on_line: Callable[[bytes], None] | None = None,
+    sandbox: Sandbox = OPEN,
+    walls: Walls | None = None,
 ) -> Ended:
-    """Run `argv` to its end; block until it and its whole tree are gone.
+    """Run `argv` to its end, inside `walls` of `sandbox`; block until it and its whole tree are gone.
 
     stdout goes to the file `output`, stderr to `errors` or, when that is None, to `output` too. Each line of `output`
     is also given to `on_line` without its newline, as it comes, in this thread; lines above 64 MiB are only kept in
@@ -125,31 +127,56 @@ def run(
     """
     if stop.is_set():
         return Ended(-signal.SIGTERM, Cause.STOPPED, 0.0, 0)
+    words, variables = list(argv), {**env, RUN_ID: run_id}
+    if walls is not None:
+        if shutil.which(words[0], path=env.get("PATH", os.defpath)) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), words[0])
+        words, variables = sandbox.wrap(words, cwd, variables, walls)
+    walled = walls is not None and sandbox.name != "off"
     with contextlib.ExitStack() as open_files:
         out = open_files.enter_context(_create(output))
         err = None if errors is None else open_files.enter_context(_create(errors))
         waker = open_files.enter_context(Waker())
         child = _spawner.submit(
             subprocess.Popen,
-            list(argv),
+            words,
             cwd=cwd,
-            env={**env, RUN_ID: run_id},
+            env=variables,
             stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if err is None else subprocess.PIPE,
             start_new_session=True,
             bufsize=0,
         ).result()
-        _hold(child.pid)
-        return _Watch(child, run_id, limits, stop, waker).to_the_end(out, err, stdin, on_line)
+        hold(child.pid)
+        return _Watch(child, run_id, limits, stop, waker, walled).to_the_end(out, err, stdin, on_line)
 
 
 def shell(
-    command: str, *, cwd: Path, env: Mapping[str, str], run_id: str, output: Path, limits: Limits, stop: Stop
+    command: str,
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    run_id: str,
+    output: Path,
+    limits: Limits,
+    stop: Stop,
+    sandbox: Sandbox = OPEN,
+    walls: Walls | None = None,
 ) -> Ended:
     """Run one line of the operator's settings by `/bin/sh -c`, without input, both streams in `output`."""
-    argv = ("/bin/sh", "-c", command)
-    return run(argv, cwd=cwd, env=env, run_id=run_id, output=output, errors=None, limits=limits, stop=stop)
+    return run(
+        ("/bin/sh", "-c", command),
+        cwd=cwd,
+        env=env,
+        run_id=run_id,
+        output=output,
+        errors=None,
+        limits=limits,
+        stop=stop,
+        sandbox=sandbox,
+        walls=walls,
+    )
 
 
 def sweep(beginning: str) -> int:
@@ -170,30 +197,18 @@ def clean_env(environ: Mapping[str, str], /, *extra_names: str, **fixed: str) ->
     return {**kept, "TERM": "dumb", "GH_CONFIG_DIR": os.devnull, **fixed}
 
 
-def _hold(pid: int) -> None:
-    """Let a bomb hit itself: set right after the start, and inherited by everything that comes of it."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # gone already, or another system
-        for _ in range(20):
-            # Linux hands a process to its user only some moments after its exec has closed the pipe we waited for.
-            with contextlib.suppress(PermissionError):
-                Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
-                break
-            time.sleep(0.001)
-        tasks = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
-        most = resource.prlimit(pid, resource.RLIMIT_NPROC)[1]
-        wanted = tasks + MOST_TASKS
-        resource.prlimit(pid, resource.RLIMIT_NPROC, (wanted, wanted) if most < 0 or most > wanted else (most, most))
-
-
 class _Watch:
     """One started child under its limits: a selector loop in the caller's thread, and a thread that awaits the exit."""
 
-    def __init__(self, child: subprocess.Popen[bytes], run_id: str, limits: Limits, stop: Stop, waker: Waker) -> None:
+    def __init__(
+        self, child: subprocess.Popen[bytes], run_id: str, limits: Limits, stop: Stop, waker: Waker, walled: bool
+    ) -> None:
         self._child = child
         self._run_id = run_id
         self._limits = limits
         self._stop = stop
         self._waker = waker
+        self._walled = walled
         self._began = time.monotonic()
         self._heard: float | None = None
         self._taken = 0
@@ -203,6 +218,7 @@ class _Watch:
         self._descendants: list[psutil.Process] = []
         self._selector = selectors.DefaultSelector()
         self._over = False
+        self._sinks: list[Sink] = []
 
     def to_the_end(
         self, out: IO[bytes], err: IO[bytes] | None, stdin: bytes, on_line: Callable[[bytes], None] | None
@@ -222,6 +238,8 @@ class _Watch:
             cause = self._until_exit()
             killed = self._end()
             self._drain()
+            for sink in self._sinks:
+                sink.close()
             if lines:
                 lines.close()
             return Ended(self._code, cause, time.monotonic() - self._began, killed)
@@ -233,9 +251,9 @@ class _Watch:
     def _connect(self, out: IO[bytes], err: IO[bytes] | None, stdin: bytes, lines: Lines | None) -> None:
         self._selector.register(self._waker.reader, selectors.EVENT_READ, self._waker.drain)
         if self._child.stdout:
-            self._read_from(self._child.stdout, _Sink(out, lines, is_sign_of_life=True))
+            self._read_from(self._child.stdout, Sink(out, lines, is_sign_of_life=True))
         if self._child.stderr and err:
-            self._read_from(self._child.stderr, _Sink(err, None, is_sign_of_life=False))
+            self._read_from(self._child.stderr, Sink(err, None, is_sign_of_life=False))
         if self._child.stdin:
             self._write_to(self._child.stdin, memoryview(stdin))
 
@@ -288,6 +306,12 @@ class _Watch:
         """Signal the group; remember the descendants first, for afterwards they have other parents."""
         with contextlib.suppress(psutil.Error):
             self._descendants += psutil.Process(self._child.pid).children(recursive=True)
+        if self._walled and self._descendants and number == signal.SIGTERM:
+            # The walls fall at once when the one who holds them ends, and nobody inside could come to an end in order.
+            for process in self._descendants:
+                with contextlib.suppress(psutil.Error):
+                    process.terminate()
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._child.pid, number)
 
@@ -303,7 +327,9 @@ class _Watch:
         self._over = True
         return ended
 
-    def _read_from(self, pipe: IO[bytes], sink: _Sink) -> None:
+    def _read_from(self, pipe: IO[bytes], sink: Sink) -> None:
+        self._sinks.append(sink)
+
         def take() -> int:
             try:
                 chunk = os.read(pipe.fileno(), _CHUNK)
@@ -351,21 +377,6 @@ class _Watch:
         for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
             if pipe:
                 pipe.close()
-
-
-@dataclass(frozen=True)
-class _Sink:
-    """Where a stream goes."""
-
-    file: IO[bytes]
-    lines: Lines | None
-    is_sign_of_life: bool
-
-    def put(self, chunk: bytes) -> None:
-        self.file.write(chunk)
-        self.file.flush()  # somebody may be following the log
-        if self.lines:
-            self.lines.feed(chunk)
 
 
 def _create(path: Path) -> IO[bytes]:

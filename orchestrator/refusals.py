@@ -1,4 +1,4 @@
-"""Why a `/merge` was not done, and what to do next: one sentence or two for the person who asked.
+"""Why what was asked for was not done, and what to do next: one sentence or two for the person who asked.
 
 Pure functions, as in `texts`; foreign text passes through `quoting`.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from orchestrator.model import Job
 from orchestrator.quoting import inert
-from orchestrator.texts import short
+from orchestrator.texts import count, short
 
 DRAFT = "The PR is a draft. Mark it ready for review first."
 CLOSED = "The PR is closed. Reopen it first."
@@ -24,6 +24,22 @@ NOTHING_TO_LAND = "The merge would change nothing: all of it is in the base alre
 QUEUE_DROPPED = "The merge queue dropped it. Its entry in the pull request's history says why."
 FROM_A_FORK = "The head comes from a fork"
 AUTHOR_MAY_NOT_WRITE = "The author of the pull request has no write permission here"
+HOLDS_SECRET = (
+    "The change holds a token, key or password of the daemon's machine, so nothing was pushed. Look at it in the "
+    "worktree; if it could be read by somebody else, replace that secret."
+)
+_AGAIN = "Read it as it is now; if that is meant, put the label on again (take it off first where it is on)."
+MOVED_HERE = f"The issue came from another repository after the label was put on. {_AGAIN}"
+EDITED_AFTER_LABEL = (
+    "The title or text was changed after the label was put on, and not surely by somebody with write permission here. "
+    f"{_AGAIN}"
+)
+EDITED_MEANWHILE = f"The title or text was changed after the work had begun, so its result was not published. {_AGAIN}"
+BEGUN_BEFORE = f"It was begun by an older version, which did not note who asked for which words. {_AGAIN}"
+
+
+def right_lost(login: str) -> str:
+    return f"@{login}, who asked for this, may not ask any more; the run was stopped, and its branch was left as it is."
 
 
 def head_moved(pinned: str, now: str) -> str:
@@ -167,3 +183,20 @@ def github_forbids(sentence: str) -> str:
 
 def queue_late(seconds: float) -> str:
     return f"The merge queue did not come to it within {seconds:g} s (`CI_TIMEOUT`), so it was taken out again."
+
+
+def too_large(kilobytes: int) -> str:
+    return (
+        f"The change is more than {kilobytes} kB of diff (`MAX_DIFF_KB`), so nothing was pushed. Ask for less in one "
+        "issue, or have built and downloaded files ignored."
+    )
+
+
+def runs_used_up(login: str | None, most: int) -> str:
+    who = f"@{login}" if login else "the account behind this"
+    runs = count(most, "agent run")
+    return f"The {runs} that {who} may cause within 24 hours are used up (`MAX_RUNS_PER_ACTOR_DAY`)."
+
+
+def budget_used_up(usd: float) -> str:
+    return f"The ${usd:g} that agents may cost within 24 hours are spent, or set aside for others (`DAILY_BUDGET_USD`)."

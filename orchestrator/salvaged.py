@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orchestrator.errors import Misconfigured, Missing, Retry
 from orchestrator.git.disk import discard
-from orchestrator.git.environment import Place
+from orchestrator.git.environment import Place, Scratch
 from orchestrator.git.mirror import LARGEST_DIFF, Mirror
 from orchestrator.git.run import GitError
 from orchestrator.git.salvage import Kept, kept
@@ -138,10 +138,11 @@ def restore(saved: Saved, folder: Path) -> None:
 
 
 def _check_out(mirror: Mirror, sha: str, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="orchestrator-index-") as scratch:
-        index = Path(scratch, "index")
-        mirror.call("read-tree", sha, index=index)
-        mirror.call("checkout-index", "--all", at=Place(mirror.path, None, folder), index=index)
+    with tempfile.TemporaryDirectory(prefix="orchestrator-index-") as place:
+        Path(place, "objects").mkdir()
+        scratch = Scratch(Path(place), mirror.path / "objects")
+        mirror.call("read-tree", sha, scratch=scratch)
+        mirror.call("checkout-index", "--all", at=Place(mirror.path, None, folder), scratch=scratch)
 
 
 def _files(saved: Saved) -> set[str]:

@@ -16,10 +16,11 @@ from orchestrator import service
 from orchestrator.agents.base import Role
 from orchestrator.agents.prompts import prompt_file
 from orchestrator.clock import Stop
+from orchestrator.credentials import github_token
 from orchestrator.daemon import Daemon
 from orchestrator.errors import Stopped
 from orchestrator.log import get
-from orchestrator.settings import Settings, github_token, load
+from orchestrator.settings import Settings, load
 from orchestrator.slots import GRACE
 from orchestrator.state import State
 
@@ -67,6 +68,7 @@ class _Work:
             repos=list(self._settings.repos),
             as_user=daemon.me.login,
             agent=agent,
+            sandbox=daemon.sandbox.name,
             label=self._settings.ready_label,
             prompts=[str(prompt_file(role.value)) for role in Role],
         )

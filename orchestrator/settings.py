@@ -11,8 +11,6 @@ import logging
 import os
 import re
 import shlex
-import shutil
-import subprocess
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +28,14 @@ from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_]|-(?=[A-Za-z0-9_])){0,38}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _BRANCH = re.compile(r"(?!-)[^\x00-\x20\x7f~^:?*\[\\]+")
+# Agents' and editors' instructions and hooks, CI, ownership, what changes how git reads the tree, our own settings,
+# and what decides what a test run runs.
+PROTECTED = (
+    *(".github/", ".gitlab/", ".circleci/", ".claude/", ".cursor/", ".husky/", ".githooks/", ".gitlab-ci.yml"),
+    *("CLAUDE.md", "CLAUDE.local.md", "AGENTS.md", ".mcp.json", "CODEOWNERS", ".gitattributes", ".gitmodules"),
+    *(".env", ".pre-commit-config.yaml", "conftest.py", "pytest.ini", "tox.ini", "noxfile.py", "setup.py", "setup.cfg"),
+    *("pyproject.toml", "package.json", ".npmrc", "Makefile", "Jenkinsfile", "build.rs", ".cargo/"),
+)
 EXAMPLE = "owner/name"  # what `.env.example` holds in the place of a repository
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 
@@ -37,7 +43,7 @@ _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 logging.getLogger("dotenv").addHandler(logging.NullHandler())
 
 
-def _commands(value: object) -> object:
+def _words(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
@@ -58,7 +64,8 @@ def _path(value: object) -> object:
         raise ValueError(f"must name a path; nobody's home is known for {str(value)!r}") from error
 
 
-Commands = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_commands)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Commands = Words
 AbsolutePath = Annotated[Path, BeforeValidator(_path)]
 _DAY = 86400.0
 
@@ -143,10 +150,42 @@ class Settings(BaseSettings):
     keep_days: float = Field(
         7, ge=0.01, le=3650, description="Days that logs, saved work and worktrees of ended items are kept."
     )
-    sandbox: Literal["auto", "off"] = Field(
+    sandbox: Literal["auto", "bwrap", "seatbelt", "off"] = Field(
         "auto",
-        description="No file-system sandbox is built in yet: `auto` equals `off`, and the agent can read and write "
-        "whatever the daemon's account can.",
+        description="What holds agents and commands: bwrap (Linux), seatbelt (macOS), auto: the one that works here, "
+        "and no start where none does; off: nothing, they can read and write whatever the daemon's account can.",
+    )
+    command_network: bool = Field(
+        False,
+        description="Whether set-up and pre-merge commands have the network; the agent has its model's host only.",
+    )
+    agent_allow_hosts: Words = Field(
+        (),
+        description='Hosts that the agent may reach besides its model, as a JSON array such as `["pypi.org"]`; '
+        "`host:port` for a port other than 443.",
+    )
+    toolchain_paths: Words = Field(
+        (), description="Folders that agents and commands may read besides the system and PATH, as a JSON array."
+    )
+    protected_paths: Words = Field(
+        PROTECTED,
+        description="Files that steer tools or people, as a JSON array of `.gitignore` patterns: a change there makes "
+        "the PR a draft, and its merge needs the commit's name.",
+    )
+    trusted_bots: Words = Field(
+        (), description="Numeric ids of bot accounts that may label and command as people may, as a JSON array."
+    )
+    allow_triage: bool = Field(
+        False, description="Whether somebody with the triage role, who may not push, may label issues for work."
+    )
+    max_runs_per_actor_day: int = Field(
+        20, ge=1, le=100_000, description="The most agent runs that one person may cause within 24 hours."
+    )
+    daily_budget_usd: float = Field(
+        50, ge=0.01, le=1_000_000, description="The most that all agent runs may cost within 24 hours, in US dollars."
+    )
+    max_diff_kb: int = Field(
+        4096, ge=1, le=1_000_000, description="The largest change that becomes a pull request, in kilobytes of diff."
     )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="How log lines look; auto: readable on a terminal, JSON otherwise."
@@ -162,6 +201,11 @@ class Settings(BaseSettings):
     def repos(self) -> tuple[str, ...]:
         """The watched repositories, each `owner/name`, in the order given."""
         return tuple(self.github_repo.split(","))
+
+    @property
+    def toolchains(self) -> tuple[Path, ...]:
+        """The folders of `toolchain_paths`, absolute."""
+        return tuple(Path(path).expanduser().absolute() for path in self.toolchain_paths)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -269,36 +313,6 @@ def load(env_file: Path = Path(".env")) -> Settings:
     return settings
 
 
-def github_token(settings: Settings) -> str:
-    """The token to work with: GITHUB_TOKEN, else what `gh` has stored. Missing: neither is there."""
-    if settings.github_token.get_secret_value():
-        return settings.github_token.get_secret_value()
-    host = gh_host(settings.github_api_url)
-    wanted = "Set GITHUB_TOKEN in .env or the environment"
-    program = shutil.which("gh")
-    if program is None:
-        raise Missing(f"There is no GitHub token, and `gh` is not installed. {wanted}.")
-    try:
-        done = subprocess.run(
-            [program, "auth", "token", "--hostname", host], stdin=subprocess.DEVNULL, capture_output=True, timeout=10
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        raise Missing(f"There is no GitHub token, and `gh auth token` gave no answer. {wanted}.") from None
-    word = done.stdout.decode("utf-8", "replace").strip()
-    if done.returncode != 0 or not word or not word.isascii() or not word.isprintable() or " " in word:
-        raise Missing(f"There is no GitHub token. {wanted}, or log in with `gh auth login --hostname {host}`.")
-    return word
-
-
-def agent_environ(settings: Settings) -> dict[str, str]:
-    """The environment to start agents from: our own with the agent's keys and without the daemon's token."""
-    environ = {k: v for k, v in os.environ.items() if k.upper() != "GITHUB_TOKEN"}
-    for name in ("anthropic_api_key", "claude_code_oauth_token"):
-        if secret := getattr(settings, name).get_secret_value():
-            environ[name.upper()] = secret
-    return environ
-
-
 def table() -> str:
     """The settings as a Markdown table, as the README shows them."""
     rows = ["| setting | default | what it is |", "| --- | --- | --- |"]
@@ -313,7 +327,9 @@ def example() -> str:
     blocks = ["# Copy to .env and set GITHUB_REPO; everything else may stay as it is or go.\n"]
     for name, field in Settings.model_fields.items():
         sentence = textwrap.fill(field.description or "", 100, initial_indent="# ", subsequent_indent="# ")
-        blocks.append(f"{sentence}\n{name.upper()}={EXAMPLE if field.is_required() else _default(field)}\n")
+        value = EXAMPLE if field.is_required() else _default(field)
+        quoted = f"'{value}'" if " " in value else value  # so that a shell can read the file too
+        blocks.append(f"{sentence}\n{name.upper()}={quoted}\n")
     return "\n".join(blocks)
 
 
@@ -329,12 +345,6 @@ def _default(field: FieldInfo) -> str:
 def _hint(name: str) -> str:
     found = re.fullmatch(r"(?:https?://|ssh://git@|git@)[^/:]+[/:]([^/]+/[^/]+?)(?:\.git)?/?", name)
     return f" (did you mean {found[1]}?)" if found else ""
-
-
-def gh_host(api_url: str) -> str:
-    """The host that `gh` knows an API by: api.github.com is github.com, api.TENANT.ghe.com is TENANT.ghe.com."""
-    host = urlsplit(api_url).hostname or ""
-    return host.removeprefix("api.") if host == "api.github.com" or host.endswith(".ghe.com") else host
 
 
 def _sentence(name: str, kind: str, own: str, given: Mapping[str, str]) -> str:

@@ -28,14 +28,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator import polled
 from orchestrator.clock import Stop
 from orchestrator.errors import Missing, Retry, Stopped
-from orchestrator.model import Job, Kind, Pause, Status
+from orchestrator.model import Job, Kind, Pause, Quota, Spent, Status
+from orchestrator.redactor import OURS
 from orchestrator.statefile import Content, Damaged, beside, load, refuse_closed, refuse_odd, replace, set_aside
 from orchestrator.statefile import RepoMemory as RepoMemory
 
@@ -43,6 +45,7 @@ LOCK_TRIES = 10
 NO_ROOM = 60.0  # seconds between two tries to write when the disk takes nothing
 _LOST = "lost"  # the field that stays in a file which began empty because the one before could not be used
 _PAUSES = "pauses"
+_SPENT = "spent"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Saved:
     polled_at: float | None
     holder: Holder | None
     pauses: tuple[Pause, ...] = ()
+    spent: tuple[Spent, ...] = ()
+    quota: Quota | None = None
 
 
 def _lock(path: Path) -> int:
@@ -104,9 +109,9 @@ def holder(path: Path) -> Holder | None:
 def read(path: Path) -> Saved:
     """The file without the lock, for `status` and `logs`. Raises as `statefile.load`."""
     content = load(path) or Content()
-    polled = beside(path, ".polled")
-    polled_at = polled.stat().st_mtime if polled.exists() else None
-    return Saved(tuple(content.jobs.values()), polled_at, holder(path), tuple(_pauses(content.rest).values()))
+    polled_at, quota = polled.found(beside(path, ".polled"))
+    pauses = tuple(_pauses(content.rest).values())
+    return Saved(tuple(content.jobs.values()), polled_at, holder(path), pauses, _spent(content.rest), quota)
 
 
 class State:
@@ -200,7 +205,7 @@ class State:
     def put_pause(self, pause: Pause) -> None:
         """Remember that `pause.what` is missing, durably."""
         with self._mutex:
-            self._put_pauses({**self.pauses, pause.what: pause})
+            self._put_pauses({**self.pauses, pause.what: dataclasses.replace(pause, reason=OURS.text(pause.reason))})
 
     def end_pause(self, what: str) -> None:
         """It is there again."""
@@ -210,6 +215,18 @@ class State:
     def _put_pauses(self, pauses: dict[str, Pause]) -> None:
         rest = {**self._rest, _PAUSES: [dataclasses.asdict(p) for p in pauses.values()]}
         self._save(self._jobs, self._repos, rest)
+
+    @property
+    def spent(self) -> tuple[Spent, ...]:
+        """What agent runs took of late, and what is set aside for those under way."""
+        with self._mutex:
+            return _spent(self._rest)
+
+    def spend(self, change: Callable[[tuple[Spent, ...]], tuple[Spent, ...]]) -> None:
+        """Remember what `change` makes of `spent`, durably; nobody changes it in between."""
+        with self._mutex:
+            entries = change(self.spent)
+            self._save(self._jobs, self._repos, {**self._rest, _SPENT: [dataclasses.asdict(e) for e in entries]})
 
     def trouble(self) -> str:
         """Why changes cannot be written, "" when they can; while they cannot, it is tried once a minute."""
@@ -235,9 +252,10 @@ class State:
             return self._jobs.get(key)
 
     def put(self, job: Job) -> None:
-        """Remember `job` durably."""
+        """Remember `job` durably, without the secrets in what others wrote."""
         with self._mutex:
-            self._save({**self._jobs, job.key: job}, self._repos)
+            clean = _redacted(job, self._jobs.get(job.key))
+            self._save({**self._jobs, job.key: clean}, self._repos)
 
     def drop(self, key: str) -> None:
         """Forget a job durably."""
@@ -255,10 +273,9 @@ class State:
             if self._repos.get(memory.name) != memory:
                 self._save(self._jobs, {**self._repos, memory.name: memory})
 
-    def beat(self) -> None:
+    def beat(self, quota: Quota | None = None) -> None:
         """Leave the time of this poll where `status` finds it, without a write to the file."""
-        with contextlib.suppress(OSError):  # a full disk must not end the loop
-            beside(self._path, ".polled").touch(0o600)
+        polled.leave(beside(self._path, ".polled"), quota)
 
     def apply(self, verb: str, key: str) -> None:
         """A person's word: `retry` wakes a job that is parked or waits, `clear` forgets it."""
@@ -307,6 +324,22 @@ class State:
         """It is done: forget that it was asked for."""
         with contextlib.suppress(OSError):
             request.unlink()
+
+
+def _redacted(job: Job, before: Job | None) -> Job:
+    """`job` without secrets; what it has from the record of `before` was looked at then."""
+    old: dict[str, Any] = {**vars(before), **before.facts} if before else {}
+
+    def clean(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value if old.get(name) is value else OURS.every(value) for name, value in values.items()}
+
+    words = {"title": job.title, "reason": job.reason, "summary": job.summary}
+    return dataclasses.replace(job, facts=clean(job.facts), **clean(words))
+
+
+def _spent(rest: Mapping[str, Any]) -> tuple[Spent, ...]:
+    known = {field.name for field in dataclasses.fields(Spent)}
+    return tuple(Spent(**{k: v for k, v in data.items() if k in known}) for data in rest.get(_SPENT, ()))
 
 
 def _pauses(rest: Mapping[str, Any]) -> dict[str, Pause]:

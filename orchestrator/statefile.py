@@ -55,6 +55,7 @@ class RepoMemory:
     handled: dict[str, float] = dataclasses.field(default_factory=dict)  # comment id -> created_at
     heads: dict[str, list[Any]] = dataclasses.field(default_factory=dict)  # PR -> [head SHA, first seen]
     history: dict[str, str] = dataclasses.field(default_factory=dict)  # PR -> head SHA that is history
+    seen: dict[str, Any] = dataclasses.field(default_factory=dict)  # what the feed goes on from after a restart
 
 
 @dataclass(frozen=True)

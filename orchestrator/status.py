@@ -8,12 +8,15 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
-from orchestrator.model import Job, Kind, Pause, Status
+from orchestrator.decide import limits as day
+from orchestrator.decide.limits import Limits
+from orchestrator.model import Job, Kind, Pause, Quota, Status
 from orchestrator.printable import printable
 from orchestrator.state import Saved
 
 VERSION = 1  # of the JSON document; fields are only ever added
 _DAY = 86400.0
+_NO_WALLS = "SANDBOX=off: agents and commands can do whatever this account can"
 
 
 class Group(str, Enum):
@@ -34,8 +37,11 @@ def group(job: Job, daemon_lives: bool) -> Group:
     return Group.RUNNING if job.status is Status.RUNNING and daemon_lives else Group.WAITING
 
 
-def document(saved: Saved, now: float) -> dict[str, Any]:
-    """`{version, generated_at, daemon, counts, cost_usd, pauses, items}`, times in seconds since 1970."""
+def document(saved: Saved, now: float, limits: Limits, sandbox: str = "auto") -> dict[str, Any]:
+    """`{version, generated_at, daemon, sandbox, counts, cost_usd, limits, quota, pauses, items}`, times since 1970.
+
+    `sandbox`: as it is set.
+    """
     lives = saved.holder is not None
     items = [_item(job, lives, now) for job in _sorted(saved.jobs)]
     return {
@@ -48,14 +54,25 @@ def document(saved: Saved, now: float) -> dict[str, Any]:
             "polled_at": saved.polled_at,
             "open_files": saved.holder.open_files if saved.holder else None,
         },
+        "sandbox": sandbox,
         "counts": {g.value: sum(1 for item in items if item["group"] == g.value) for g in Group},
         "cost_usd": round(sum(job.cost_usd for job in saved.jobs), 6),
+        "limits": {
+            "daily_budget_usd": limits.usd,
+            "left_usd": round(day.left_usd(saved.spent, limits, now), 6),
+            "max_runs_per_actor_day": limits.runs,
+            "actors": [
+                {"id": actor, "login": login, "runs_left": day.runs_left(saved.spent, actor, limits, now)}
+                for actor, login in _actors(saved, now)
+            ],
+        },
+        "quota": _quota(saved.quota),
         "pauses": [asdict(pause) for pause in saved.pauses],
         "items": items,
     }
 
 
-def text(saved: Saved, now: float, width: int = 80) -> str:
+def text(saved: Saved, now: float, limits: Limits, width: int = 80, sandbox: str = "auto") -> str:
     """The form for a person: what needs one first. Done items of the last 24 hours only."""
     lives = saved.holder is not None
     one_repo = len({job.repo for job in saved.jobs}) == 1
@@ -74,11 +91,46 @@ def text(saved: Saved, now: float, width: int = 80) -> str:
             blocks.append("\n".join(lines))
     if not blocks:
         blocks.append("Nothing to show: no item was worked on in the last 24 hours.")
-    return "\n\n".join([*blocks, _footer(saved, now)])
+    walls = [_NO_WALLS] if sandbox == "off" else []
+    left = [*_left(saved, now, limits, width), *_asked(saved.quota)]
+    return "\n\n".join([*blocks, "\n".join([*walls, *left, _footer(saved, now)])])
+
+
+def _actors(saved: Saved, now: float) -> list[tuple[int, str]]:
+    """Who caused runs within the day, by the name of the last one."""
+    logins = {one.actor: one.login for one in day.recent(saved.spent, now) if one.actor}
+    return sorted(logins.items(), key=lambda found: found[1])
+
+
+def _left(saved: Saved, now: float, limits: Limits, width: int) -> list[str]:
+    """What is left of the limits of the day, once something was taken from them."""
+    if not day.recent(saved.spent, now):
+        return []
+    people = [
+        f"{login or 'somebody'} {day.runs_left(saved.spent, actor, limits, now)}"
+        for actor, login in _actors(saved, now)
+    ]
+    runs = f"; of {limits.runs} runs each: {', '.join(people)}" if people else ""
+    money = f"${day.left_usd(saved.spent, limits, now):.2f} of ${limits.usd:g}"
+    return textwrap.wrap(printable(f"left within 24 hours: {money}{runs}"), width, subsequent_indent="  ")
+
+
+def _quota(quota: Quota | None) -> dict[str, Any] | None:
+    return None if quota is None else {**asdict(quota), "hours_left": quota.hours_left}
+
+
+def _asked(quota: Quota | None) -> list[str]:
+    """What was left of GitHub's limit at the last poll."""
+    if quota is None:
+        return []
+    hours = quota.hours_left
+    lasts = f"; they last {duration(hours * 3600)} at the pace of the last day" if hours is not None else ""
+    reset = f"all again in {duration(quota.reset - quota.at)}"
+    return [f"GitHub: {quota.remaining} of {quota.limit} requests left, {reset}{lasts}"]
 
 
 def _paused(pause: Pause, now: float, width: int) -> str:
-    what = {"agent": "no agent runs", "disk": "no worktree is made"}[pause.what]
+    what = {"agent": "no agent runs", "disk": "no worktree is made", "budget": "no agent is started"}[pause.what]
     again = f"tried again in {duration(pause.until - now)}" if pause.until > now else "tried again now"
     lines = [f"paused: {what} for {duration(now - pause.since)}, {again}"]
     return "\n".join([*lines, *_wrapped(pause.reason, width)])

@@ -54,8 +54,8 @@ _HOW_TO_CANCEL = {
 }
 
 
-def progress(job: Job) -> str:
-    """The one sticky comment while a job is under way."""
+def progress(job: Job, waits_for: str = "") -> str:
+    """The one sticky comment while a job is under way; `waits_for`: why what comes next does not begin yet."""
     what = "Working on this issue" if job.kind is Kind.IMPLEMENT else f"Reviewing {short(job.head)}"
     steps = list(_STEPS[job.kind])
     place = steps.index(job.phase) if job.phase in steps else 0
@@ -63,6 +63,8 @@ def progress(job: Job) -> str:
     lines.append(f"Branch `{job.branch}`, so far {spent(job)}." if job.branch else f"So far {spent(job)}.")
     if steps[place + 1 :]:
         lines.append("Next: " + ", ".join(_STEPS[job.kind][s] for s in steps[place + 1 :]) + ".")
+    if waits_for:
+        lines.append(f"It waits: {waits_for}")
     lines.append(_HOW_TO_CANCEL[job.kind])
     return "\n".join(lines)
 
@@ -123,8 +125,15 @@ def pull_title(title: str) -> str:
     return one_line[:240] or "Untitled change"
 
 
-def pull_body(job: Job, summary: str, checked: Sequence[str], label: str, trigger: str) -> str:
-    """`trigger`: the merge command, "" where it is switched off."""
+def look_first(why: str, head: str, trigger: str, draft: bool) -> str:
+    """What a person must do with a pull request that steers tools or people."""
+    ready = "mark this draft ready for review, then " if draft else ""
+    how = f"comment `{trigger} {head[:12]}`" if trigger else "merge it with GitHub's own button"
+    return f"{why}, so a person has to look at them before it is merged. When they are as they should be, {ready}{how}."
+
+
+def pull_body(job: Job, first: str, checked: Sequence[str], label: str, trigger: str) -> str:
+    """`first`: what to look at before all; `trigger`: the merge command, "" where it is switched off."""
     merge = f"- a comment with the line `{trigger}` checks and merges this pull request\n" if trigger else ""
     checks = (
         "Set-up commands that passed in the worktree: " + ", ".join(f"`{c}`" for c in checked) + "."
@@ -132,7 +141,8 @@ def pull_body(job: Job, summary: str, checked: Sequence[str], label: str, trigge
         else "No set-up command is configured; what the agent ran itself is in its report above."
     )
     return cap(
-        f"Closes #{job.number}\n\n### What was done\n\n{inert(summary)}\n\n"
+        f"Closes #{job.number}\n\n{first and f'**Look first:** {first}{chr(10) * 2}'}"
+        f"### What was done\n\n{inert(job.summary)}\n\n"
         f"### How it was checked\n\n{checks}\n\n"
         f"### Cost\n\n{spent(job)}, attempt {job.attempt}.\n\n"
         "<details><summary>Commands</summary>\n\n"

@@ -7,7 +7,7 @@ next look; the memory of a look is written last.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from orchestrator.decide.triggers import Begin, Cancel, Decision, Rules, Tell, decide
@@ -17,21 +17,27 @@ from orchestrator.git.access import Access
 from orchestrator.git.mirror import Mirror
 from orchestrator.git.run import Identity
 from orchestrator.github.api import Api
-from orchestrator.github.feed import Feed
+from orchestrator.github.feed import Feed, comments_wait
 from orchestrator.github.transport import ApiError, Moved, Transport, Unknown
 from orchestrator.housekeeping import collect
+from orchestrator.jobs import asking
 from orchestrator.jobs.desk import STICKY, Place, place_folder, tree_name
 from orchestrator.jobs.reading import may_cancel
 from orchestrator.log import get, of_job
 from orchestrator.marks import Marks, said
-from orchestrator.model import IN_PROGRESS, Actor, Comment, Job, Kind, Repo, Status
+from orchestrator.model import IN_PROGRESS, Actor, Comment, Job, Kind, Repo, Status, World
+from orchestrator.sandbox import Sandbox
 from orchestrator.settings import Settings
 from orchestrator.state import RepoMemory, State
 
 KEPT_DONE = 100  # finished jobs kept per repository for `status`
+QUIET = 600.0  # seconds that are not decided anew while nothing changes
 _DAY = 86400.0
 _KEPT_FACTS = frozenset(
-    (*("failed", "merged_before", "merged_by", "verdict", "findings", "pushed", "label_seen", "answered"), "retried")
+    (
+        *("failed", "merged_before", "merged_by", "verdict", "findings", "pushed", "label_seen", "answered", "retried"),
+        "asked_by_id",
+    )
 )
 
 
@@ -39,7 +45,14 @@ class Watch:
     """For the loop's thread alone. `place` is None until the first good look."""
 
     def __init__(
-        self, name: str, settings: Settings, transport: Transport, state: State, me: Actor, token: str
+        self,
+        name: str,
+        settings: Settings,
+        transport: Transport,
+        state: State,
+        me: Actor,
+        token: str,
+        sandbox: Sandbox,
     ) -> None:
         self.name = name
         self.place: Place | None = None
@@ -47,7 +60,9 @@ class Watch:
         self._state = state
         self._me = me
         self._token = token
+        self._sandbox = sandbox
         self._feed = Feed(Api(transport, name), settings.ready_label, IN_PROGRESS)
+        self._quiet = _Quiet(settings.review_debounce)
 
     @property
     def _api(self) -> Api:
@@ -63,15 +78,23 @@ class Watch:
         jobs = {k: j for k, j in self._state.jobs.items() if j.repo == self.name}
         busy = frozenset(j.number for j in jobs.values() if _is_claimed(j))
         memory = self._state.repo(self.name)
-        world, memory = self._feed.look(memory, busy, adopt=self._state.rebuilt_for(self.name))
+        ended = frozenset(j.number for j in jobs.values() if _is_over(j))
+        world, memory = self._feed.look(memory, busy, self._state.rebuilt_for(self.name), ended)
         if self.place is None or self.place.repo != world.repo:
             self.place = self._place(world.repo)
+        world = replace(world, revoked=self._revoked(jobs))
+        if self._quiet.holds(world, jobs, memory):
+            return True
+        newest = memory.cursor
         decisions, memory = decide(world, jobs, memory, self._rules(), self._me.id)
+        if memory.cursor < newest:
+            memory = comments_wait(memory)
         done = [self._carry_out(decision, end) for decision in decisions]
         if all(done):
             # Last: what is not acknowledged by now is offered again.
             self._state.put_repo(memory)
             self._prune(memory, world.now)
+            self._quiet.note(world, due=bool(decisions))
         return all(done)
 
     def _rules(self) -> Rules:
@@ -83,13 +106,25 @@ class Watch:
             merge=s.auto_merge_enabled,
             trigger=s.merge_comment_trigger,
             hold_label=s.hold_label,
+            bots=asking.trust(s).bots,
         )
+
+    def _revoked(self, jobs: Mapping[str, Job]) -> frozenset[int]:
+        """Issues that an agent works on for somebody who may not ask any more. Unreadable: its next step asks again."""
+        found = set()
+        for job in jobs.values():
+            try:
+                if _is_at_work(job) and asking.right_lost(self._api.access_again, self._settings, job):
+                    found.add(job.number)
+            except (Retry, ApiError, Moved) as trouble:
+                get().warning("right_unread", **of_job(job.key), reason=str(trouble))
+        return frozenset(found)
 
     def _place(self, repo: Repo) -> Place:
         folder = place_folder(self._settings.worktree_base, self.name)
         identity = Identity(self._me.login, f"{self._me.id}+{self._me.login}@users.noreply.github.com")
-        mirror = Mirror(folder / "mirror.git", Access(repo.clone_url, self._token), identity)
-        return Place(repo, self._api, mirror, folder, self._me, Marks(self._token, self._me.id), self._token)
+        mirror = Mirror(folder / "mirror.git", Access(repo.clone_url, self._token), identity, sandbox=self._sandbox)
+        return Place(repo, self._api, mirror, folder, self._me, Marks(self._token, self._me.id))
 
     def _carry_out(self, decision: Decision, end: Callable[[Cancel], None]) -> bool:
         """Whether it is done."""
@@ -163,6 +198,38 @@ def _slim(job: Job) -> Job:
     """What `status` and a later wish for the same item need of one that is over."""
     kept = {k: v for k, v in job.facts.items() if k in _KEPT_FACTS}
     return replace(job, summary="", facts=kept, effects={k: v for k, v in job.effects.items() if k == STICKY})
+
+
+class _Quiet:
+    """Whether a look can make nothing due, so that an idle poll costs the same whatever is open.
+
+    It cannot when all is as it was at an earlier look that made nothing due, after the last time that matters.
+    """
+
+    def __init__(self, debounce: float) -> None:
+        self._debounce = debounce
+        self._known: tuple[World, Mapping[str, Job], RepoMemory] | None = None
+        self._since = 0.0  # when all was like this first, on GitHub's clock
+        self._until = 0.0
+
+    def holds(self, world: World, jobs: Mapping[str, Job], memory: RepoMemory) -> bool:
+        known = (replace(world, now=0.0), jobs, memory)
+        if known != self._known:
+            self._known, self._since, self._until = known, world.now, 0.0
+        return world.now < self._until
+
+    def note(self, world: World, due: bool) -> None:
+        """What was decided, now that all of it is done."""
+        if not due and world.now > self._since + self._debounce:
+            self._until = world.now + QUIET
+
+
+def _is_over(job: Job) -> bool:
+    return job.kind is Kind.IMPLEMENT and job.status in (Status.PARKED, Status.DONE)
+
+
+def _is_at_work(job: Job) -> bool:
+    return job.kind is Kind.IMPLEMENT and job.status is Status.RUNNING and "words" in job.facts
 
 
 def _is_claimed(job: Job) -> bool:

@@ -57,6 +57,7 @@ class Child:
             "review_prs": "off",
             "review_debounce": 0,
             "disk_floor_gb": 0,
+            "sandbox": "off",
             "ci_settle": 0.05,
             "log_format": "json",
             "claude_command": stub("--record", str(self.record), "success"),

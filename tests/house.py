@@ -48,6 +48,7 @@ class House:
             "state_file": folder / "state.json",
             "claude_command": stub("success"),
             "review_prs": "off",
+            "sandbox": "off",  # what walls hold is tested where they stand
             "disk_floor_gb": 0,  # what the machine has left is no part of a test
             **settings,
         }

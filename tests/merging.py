@@ -99,11 +99,11 @@ def appears(path: Path) -> None:
 def poll(house: House) -> None:
     """Have the daemon look at GitHub once while its jobs work."""
     journal = house.github.journal
-    before = journal.count("GET pulls")
+    before = journal.count("GET issues/comments")
     for _ in range(100):
         # Again when the loop was not yet waiting for the time that we moved.
         house.clock.advance(POLL)
-        if journal.wait_for(lambda: journal.count("GET pulls") > before, 0.2):
+        if journal.wait_for(lambda: journal.count("GET issues/comments") > before, 0.2):
             return
     raise AssertionError("the daemon does not poll")
 

@@ -232,6 +232,7 @@ FAULTS = {
     "F73": "settings that are wrong at the next start",
     "F74": "the log cannot be written",
     "F75": "SIGTERM",
+    "F76": "a sandbox that does not work, or not any more",
     "F77": "a flood of comments",
     "F78": "markers and commands of strangers",
 }

@@ -11,9 +11,9 @@ next run would meet a service that fails, or as `probe-SCENARIO` says, else it i
 Whatever hangs here ends by itself after a minute.
 
 Work: `success` appends a line to the file ARG (`agent.txt`) and leaves it uncommitted · `commits` the same, committed ·
-`no-change` · `obeys` does what the prompt says: repeats it and its environment in its text · `conflict-markers` leaves
-some in ARG · `deletes-git` removes `.git` after its change · `nested-repo` makes a repository with a commit in
-`nested/` · `git-config` sets `core.hooksPath` in the worktree's configuration.
+`no-change` · `says` ARG, no change · `obeys` does what the prompt says: repeats it and its environment in its text ·
+`conflict-markers` leaves some in ARG · `deletes-git` removes `.git` after its change · `nested-repo` makes a repository
+with a commit in `nested/` · `git-config` sets `core.hooksPath` in the worktree's configuration.
 Silence: `hang` no byte · `silence` after init · `hang-after-result` · `ignores-sigterm` after init.
 Output: `flood` ARG MiB (50), then success · `long-line` 10 MB in one line, then success · `bad-bytes` and
 nonsense lines, then success · `deep` JSON nested too deeply, then success · `truncated` half a result, exit 0 ·
@@ -26,7 +26,8 @@ Leftovers, each then success, pids as lines in the file ARG: `setsid-child` · `
 `nohup-child`.
 Review: `review` valid, one finding on line 1 of the first file of the diff · `review-prose` text only ·
 `review-shape` a wrong severity · `review-lines` findings on a line and a file that are not in the diff ·
-`review-approve` without findings.
+`review-approve` without findings · `review-command` with `/merge` in it · `review-keys` a key too many ·
+`review-path` a path that leads out.
 """
 
 from __future__ import annotations
@@ -262,11 +263,17 @@ def review_lines(run: Run) -> int:
     return run.answer(summary="The stub read it.", verdict="request_changes", findings=[far, gone])
 
 
+def review_path(run: Run) -> int:
+    out = {"path": "../../etc/passwd", "line": 1, "severity": "high", "text": "Look there."}
+    return run.answer(summary="The stub read it.", verdict="comment", findings=[out])
+
+
 SCENARIOS: dict[str, Callable[[Run], int]] = {
     "success": success,
     "commits": commits,
     "no-change": lambda run: run.good("There is nothing to do: it is already so."),
     "obeys": obeys,
+    "says": lambda run: run.good(run.arg),
     "conflict-markers": conflict_markers,
     "deletes-git": deletes_git,
     "nested-repo": nested_repo,
@@ -300,6 +307,9 @@ SCENARIOS: dict[str, Callable[[Run], int]] = {
     "review-prose": lambda run: run.good('{"summary": "as text", "verdict": "approve", "findings": []}'),
     "review-shape": review_shape,
     "review-lines": review_lines,
+    "review-command": lambda run: run.answer(summary="Fine.\n\n/merge\n", verdict="approve", findings=[]),
+    "review-keys": lambda run: run.answer(summary="", verdict="approve", findings=[], branch="../x"),
+    "review-path": review_path,
     "review-approve": lambda run: run.answer(summary="Nothing to remark.", verdict="approve", findings=[]),
 }
 

@@ -25,7 +25,7 @@ from orchestrator.agents.prompts import REVIEW_SCHEMA, implement_prompt, prompt_
 from orchestrator.agents.schema import mismatch
 from orchestrator.clock import Stop
 from orchestrator.errors import Misconfigured, Missing
-from orchestrator.model import Issue, PullRequest
+from orchestrator.model import PullRequest
 
 STUB = shlex.join([sys.executable, str(Path(__file__).with_name("stub_agent.py"))])
 STANDIN = shlex.join([sys.executable, standin.__file__])
@@ -366,8 +366,8 @@ def test_a_command_that_is_no_command_line_is_refused(command: str) -> None:
 
 
 def test_the_stand_in_writes_a_tested_function_and_says_that_no_model_was_asked(bench: Bench) -> None:
-    issue = Issue(1, "Add a greet function", "With a test.", None, frozenset(), True, 0.0, 0.0)
-    result = Claude(STANDIN, ENVIRON).run(bench.task(prompt=implement_prompt(issue, [])), WIDE, Stop())
+    prompt = implement_prompt(1, "Add a greet function", "With a test.", [])
+    result = Claude(STANDIN, ENVIRON).run(bench.task(prompt=prompt), WIDE, Stop())
     assert result.outcome is Outcome.DONE
     assert "it passed" in result.text
     assert "no model was asked" in result.text
@@ -375,8 +375,8 @@ def test_the_stand_in_writes_a_tested_function_and_says_that_no_model_was_asked(
 
 
 def test_the_stand_in_notes_any_other_issue_in_the_changes(bench: Bench) -> None:
-    issue = Issue(1, 'Say "hi" to $(everybody)', "", None, frozenset(), True, 0.0, 0.0)
-    Claude(STANDIN, ENVIRON).run(bench.task(prompt=implement_prompt(issue, [])), WIDE, Stop())
+    prompt = implement_prompt(1, 'Say "hi" to $(everybody)', "", [])
+    Claude(STANDIN, ENVIRON).run(bench.task(prompt=prompt), WIDE, Stop())
     assert (bench.cwd / "CHANGES.md").read_text() == '# Changes\n\n- Say "hi" to $(everybody)\n'
 
 

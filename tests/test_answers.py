@@ -7,6 +7,7 @@ import pytest
 from orchestrator.decide.answers import Answer, classify
 from orchestrator.decide.protected import protected
 from orchestrator.decide.pushes import could_see
+from orchestrator.settings import PROTECTED
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,6 @@ def test_a_head_could_be_seen_when_the_record_or_our_own_poll_shows_it(
 
 def test_files_that_steer_are_told_from_others_that_look_like_them() -> None:
     steering = [".github/workflows/ci.yml", "a/.GitHub/x", "CLAUDE.md", "x/agents.md", "docs/CODEOWNERS", ".gitmodules"]
-    steering += [".mcp.json", ".env", "sub/.gitattributes", ".husky/pre-commit", ".claude/a\nb"]
-    others = ["github/x", ".github", "xCLAUDE.md", "claude.md.txt", "codeowners/x", "src/.environment", "README.md"]
-    assert protected([*others, *steering]) == tuple(sorted(steering))
+    steering += [".mcp.json", ".env", "sub/.gitattributes", ".husky/pre-commit", ".claude/a\nb", "codeowners/x"]
+    others = ["github/x", "xCLAUDE.md", "claude.md.txt", "src/.environment", "README.md", "src/.github.py"]
+    assert protected([*others, *steering], PROTECTED) == tuple(sorted(steering))

@@ -23,6 +23,7 @@ from orchestrator.agents.prompts import CONTINUE, REVIEW_SCHEMA, prompt_file
 from orchestrator.clock import Stop
 from orchestrator.leftovers import RUN_ID
 from orchestrator.process import sweep
+from orchestrator.sandbox import OPEN, Sandbox
 from tests import programs
 from tests.model_api import (
     ModelApi,
@@ -77,7 +78,7 @@ class Place:
         )
         return replace(task, **changes)
 
-    def claude(self, url: str, command: str = "") -> Claude:
+    def claude(self, url: str, command: str = "", sandbox: Sandbox = OPEN) -> Claude:
         environ = {
             "HOME": str(self.root / "home"),
             "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -86,7 +87,7 @@ class Place:
             "ANTHROPIC_BASE_URL": url,
             **SECRETS,
         }
-        return Claude(f"{command or programs.claude_cli()} --model claude-sonnet-4-5", environ)
+        return Claude(f"{command or programs.claude_cli()} --model claude-sonnet-4-5", environ, sandbox)
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ def test_the_prompt_file_reaches_the_model_as_system_prompt(
 def test_the_prompt_reaches_the_model_as_written(implemented: Ran) -> None:
     first = implemented.requests[0]
     assert user_texts(first)[-1].endswith(PROMPT)
+    assert (implemented.place.root / "run.log.prompt").read_text() == PROMPT
     assert README not in json.dumps(first)
 
 
@@ -201,11 +203,26 @@ def test_a_tool_sees_no_token_and_no_git_variable(implemented: Ran) -> None:
     assert {name for name in environment if name.startswith("GIT_")} <= {"GIT_EDITOR"}
 
 
-def test_the_settings_of_the_repository_have_no_effect(implemented: Ran) -> None:
+def test_A22_hooks_of_the_repository_do_not_run(implemented: Ran, reviewed: Ran) -> None:
     assert not (implemented.place.root / "hooked").exists()
-    assert not (implemented.place.root / "served").exists()
-    assert "Guidance of the repository" not in json.dumps(implemented.requests)
+    assert not (reviewed.place.root / "hooked").exists()
+
+
+def test_A23_the_environment_that_the_repository_wants_is_not_set(implemented: Ran, reviewed: Ran) -> None:
+    """Its ANTHROPIC_BASE_URL would have sent the credential, and every request, to another host."""
+    assert implemented.requests
+    assert reviewed.requests
     assert "FROM_REPOSITORY" not in tool_results(implemented.requests[-1])[-1]
+
+
+def test_A24_servers_of_the_repository_are_not_started(implemented: Ran, reviewed: Ran) -> None:
+    assert not (implemented.place.root / "served").exists()
+    assert not (reviewed.place.root / "served").exists()
+
+
+def test_A25_guidance_in_the_head_does_not_steer_the_agent(implemented: Ran, reviewed: Ran) -> None:
+    assert "Guidance of the repository" not in json.dumps(implemented.requests)
+    assert "Guidance of the repository" not in json.dumps(reviewed.requests)
 
 
 def test_a_review_answers_in_the_form_asked_for(reviewed: Ran) -> None:

@@ -194,7 +194,7 @@ def test_F32_pages_that_shift_while_they_are_read_hide_and_double_nothing(house:
     for _ in range(5):
         issues.append(ready(house))
         house.clock.advance(5)
-    house.github.before("GET issues", lambda: house.alice.comments(issues[0], "And another thing."), 2)
+    house.github.before("GET issues", lambda: house.alice.comments(issues[0], "And another thing."), 3)
     house.start()
     house.clock.settle()
     assert len(house.jobs) == 4

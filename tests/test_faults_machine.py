@@ -231,10 +231,10 @@ def test_F35_what_was_read_before_the_machine_slept_is_read_again_before_the_cal
 BOMB = """
 import os, shutil, sys, tempfile
 from pathlib import Path
-from orchestrator import process
+from orchestrator import hold, process
 from orchestrator.clock import Stop
 
-process.MOST_TASKS = 40
+hold.MOST_TASKS = 40
 folder = Path(tempfile.mkdtemp(dir="/tmp"))
 if os.getuid() == 0:  # who is not bound by such limits
     os.chown(folder, 65534, 65534)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import Missing, Refused, Retry
+from orchestrator.errors import Missing, Refused
 from orchestrator.git.access import Access
 from orchestrator.git.hunks import postable
 from orchestrator.git.mirror import Mirror, Pushed, tracking
@@ -94,7 +89,7 @@ def test_ensure_finishes_a_half_made_mirror_and_deletes_left_over_trash(remote: 
 @pytest.mark.parametrize(
     "name", ["--upload-pack=touch /tmp/x", "main", "refs/heads/a b", "refs/heads/a..b^{/x}", "HEAD"]
 )
-def test_only_full_ref_names_and_shas_reach_git(mirror: Mirror, name: str) -> None:
+def test_A34_branch_name_as_option(mirror: Mirror, name: str) -> None:
     for call in (mirror.sha, mirror.remote_sha, mirror.fetch):
         with pytest.raises(ValueError, match="ref"):
             call(name)
@@ -175,8 +170,8 @@ def test_a_conflict_names_its_paths(remote: Remote, mirror: Mirror) -> None:
     assert sorted(mirror.merge(main, head).conflicts) == ["a.txt", "ünï cödé.txt"]
 
 
-def test_a_union_attribute_does_not_settle_a_conflict(remote: Remote, mirror: Mirror) -> None:
-    """A56: with a work tree, `merge=union` in a pull request turns a conflict into both lines."""
+def test_A56_a_union_attribute_does_not_settle_a_conflict(remote: Remote, mirror: Mirror) -> None:
+    """With a work tree, `merge=union` in a pull request turns a conflict into both lines."""
     base = remote.commit({".gitattributes": b"* merge=union\n"})
     head = remote.commit(
         {"a.txt": b"head\n", ".gitattributes": b"* merge=union\n#\n"}, ref="refs/pull/1/head", parent=base
@@ -214,8 +209,8 @@ def test_a_diff_is_what_the_head_did_since_it_left_the_base(remote: Remote, mirr
     assert postable(diff).lines == {"moved.txt": frozenset(range(7, 14))}
 
 
-def test_attributes_of_a_pull_request_hide_nothing_from_the_diff(remote: Remote, mirror: Mirror) -> None:
-    """A36: `* -diff` makes a diff with a work tree say "Binary files differ"."""
+def test_A36_attributes_of_a_pull_request_hide_nothing_from_the_diff(remote: Remote, mirror: Mirror) -> None:
+    """`* -diff` makes a diff with a work tree say "Binary files differ"."""
     base = remote.commit({".gitattributes": b"* -diff\n"})
     head = remote.commit({"evil.py": b"import os\n"}, ref="refs/pull/1/head", parent=base)
     mirror.fetch(MAIN, "refs/pull/1/head")
@@ -265,123 +260,3 @@ def test_has_path_knows_files_and_folders(remote: Remote, mirror: Mirror) -> Non
     assert mirror.has_path(sha, ".github/workflows")
     assert mirror.has_path(sha, ".github/workflows/")
     assert not mirror.has_path(sha, ".github/actions")
-
-
-def test_planted_config_and_hooks_run_nothing(remote: Remote, mirror: Mirror, tmp_path: Path) -> None:
-    """A30, A31: what an agent writes into the shared folder is not obeyed by the daemon's git."""
-    witness = tmp_path / "ran"
-    script = tmp_path / "evil.sh"
-    script.write_text(f"#!/bin/sh\ntouch {witness}\ncat\n")
-    script.chmod(0o755)
-    hooks = mirror.path / "hooks"
-    hooks.mkdir()
-    for name in ("reference-transaction", "post-checkout", "pre-push", "post-index-change"):
-        shutil.copy(script, hooks / name)
-    elsewhere = Remote(tmp_path / "elsewhere.git")
-    elsewhere.commit({"evil": b"1"})
-    for key, value in (
-        ("diff.external", str(script)),
-        ("core.fsmonitor", str(script)),
-        ("core.alternateRefsCommand", str(script)),
-        ("uploadpack.packObjectsHook", str(script)),
-        (f"url.{elsewhere.path}.insteadOf", str(remote.path)),
-    ):
-        run_git("config", key, value, cwd=mirror.path)
-    main = remote.commit({"b": b"1"})
-    mirror.fetch(MAIN)
-    mirror.diff(str(mirror.sha(f"{main}^")), main)
-    assert mirror.push(main, "copy", None) is Pushed.DONE
-    assert mirror.sha(HERE) == main
-    assert remote.sha("refs/heads/copy") == main
-    assert not witness.exists()
-    assert b"evil" not in (mirror.path / "config").read_bytes()
-
-
-def test_an_agent_may_commit_under_the_daemons_name(remote: Remote, tmp_path: Path) -> None:
-    mirror = Mirror(tmp_path / "w" / "mirror.git", Access(str(remote.path)), BOT)
-    mirror.ensure()
-    assert run_git("config", "user.email", cwd=mirror.path) == "bot@example.test"
-
-
-def test_a_name_with_quotes_and_newlines_survives_in_the_config(remote: Remote, tmp_path: Path) -> None:
-    bot = type(BOT)('A "b" \\ ; # c\n[x]', "e@x")
-    mirror = Mirror(tmp_path / "w" / "mirror.git", Access(str(remote.path)), bot)
-    mirror.ensure()
-    assert run_git("config", "user.name", cwd=mirror.path) == 'A "b" \\ ; # c[x]'
-
-
-@pytest.mark.parametrize("told_by", ["folder", "environment"])
-def test_M13_a_lock_of_git_stays_while_a_git_lives_there_and_goes_with_it(
-    remote: Remote, mirror: Mirror, told_by: str
-) -> None:
-    sha = str(mirror.sha(HERE))
-    lock = mirror.path / "refs" / "remotes" / "origin" / "b.lock"
-    lock.touch()
-    inside = told_by == "folder"
-    environ = {"PATH": os.environ["PATH"], **({} if inside else {"GIT_DIR": str(mirror.path)})}
-    words = ["git", "cat-file", "--batch"]  # until its input ends
-    where = mirror.path if inside else Path("/")
-    at_work = subprocess.Popen(words, cwd=where, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    with at_work, pytest.raises(Retry, match=rf"Process {at_work.pid} is at work .* b\.lock"):
-        mirror.push(sha, "b", None)
-    assert mirror.push(sha, "b", None) is Pushed.DONE
-    assert not lock.exists()
-
-
-def test_M13_a_lock_stays_while_any_program_has_it_open(remote: Remote, mirror: Mirror) -> None:
-    sha = str(mirror.sha(HERE))
-    lock = mirror.path / "refs" / "remotes" / "origin" / "b.lock"
-    with lock.open("w"), pytest.raises(Retry, match=rf"Process {os.getpid()} is at work"):
-        mirror.push(sha, "b", None)
-    assert mirror.push(sha, "b", None) is Pushed.DONE
-
-
-@pytest.mark.parametrize("name", ["packed-refs.lock", "config.lock", "HEAD.lock", "shallow.lock"])
-def test_M13_locks_that_a_killed_process_left_block_nothing(remote: Remote, mirror: Mirror, name: str) -> None:
-    new = remote.commit({"b.txt": b"b\n"})
-    (mirror.path / name).touch()
-    (mirror.path / "refs/remotes/origin/main.lock").touch()
-    again = Mirror(mirror.path, mirror.access, mirror.identity)
-    again.ensure()
-    again.fetch(MAIN, "refs/heads/never")
-    assert again.sha(HERE) == new
-
-
-def _is_free(lock: Path) -> bool:
-    with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-
-def test_another_process_that_holds_the_lock_is_waited_for(mirror: Mirror) -> None:
-    program = (
-        "import sys; from pathlib import Path; from orchestrator.git.lock import Lock\n"
-        "with Lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
-    )
-    lock = mirror.path.with_name("mirror.git.lock")
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdin is not None
-        assert other.stdout.readline() == b"held\n"
-        assert not _is_free(lock)
-        other.stdin.close()
-        with mirror.lock:
-            with mirror.lock:
-                pass
-            assert not _is_free(lock)
-    assert _is_free(lock)
-
-
-def test_a_child_does_not_keep_the_lock_of_its_parent(mirror: Mirror) -> None:
-    with mirror.lock:
-        child = subprocess.Popen(["sleep", "60"], close_fds=False)
-    try:
-        assert _is_free(mirror.path.with_name("mirror.git.lock"))
-    finally:
-        child.kill()
-        child.wait()

@@ -44,7 +44,7 @@ def evil(tmp_path: Path, witness: Path) -> Path:
 
 
 @pytest.mark.parametrize("key", ["core.fsmonitor", "diff.external", "core.sshCommand", "core.pager"])
-def test_programs_in_a_repositorys_own_config_do_not_run(repository: Path, evil: Path, witness: Path, key: str) -> None:
+def test_A31_programs_in_a_config_do_not_run(repository: Path, evil: Path, witness: Path, key: str) -> None:
     run_git("config", key, str(evil), cwd=repository)
     witness.unlink(missing_ok=True)
     (repository / "a.txt").write_text("2\n")
@@ -54,16 +54,16 @@ def test_programs_in_a_repositorys_own_config_do_not_run(repository: Path, evil:
     assert not witness.exists()
 
 
-def test_hooks_do_not_run(repository: Path, evil: Path, witness: Path) -> None:
+def test_A30_hooks_do_not_run(repository: Path, evil: Path, witness: Path) -> None:
     shutil.copy(evil, repository / ".git" / "hooks" / "reference-transaction")
     git("update-ref", "refs/heads/x", "HEAD", at=Place(repository / ".git"))
     assert not witness.exists()
 
 
-def test_the_common_folder_is_the_one_that_is_named(
+def test_A33_the_common_folder_is_the_one_that_is_named(
     repository: Path, evil: Path, witness: Path, tmp_path: Path
 ) -> None:
-    """A33: a rewritten `commondir` gives the worktree another config although GIT_DIR is explicit."""
+    """A rewritten `commondir` gives the worktree another config although GIT_DIR is explicit."""
     work = tmp_path / "work"
     run_git("worktree", "add", "-q", "--detach", str(work), cwd=repository)
     other = tmp_path / "other.git"
@@ -77,13 +77,13 @@ def test_the_common_folder_is_the_one_that_is_named(
     assert not witness.exists()
 
 
-def test_without_access_no_transport_is_allowed(repository: Path) -> None:
+def test_A38_without_access_no_transport_is_allowed(repository: Path) -> None:
     run_git("config", "protocol.file.allow", "always", cwd=repository)
     with pytest.raises(GitError, match="transport 'file' not allowed"):
         git("fetch", str(repository), at=Place(repository / ".git"))
 
 
-def test_an_access_allows_its_own_transport_and_no_other(repository: Path, evil: Path, witness: Path) -> None:
+def test_A38_an_access_allows_its_own_transport_and_no_other(repository: Path, evil: Path, witness: Path) -> None:
     run_git("config", "protocol.ext.allow", "always", cwd=repository)
     with pytest.raises(GitError, match="transport 'ext' not allowed"):
         git("fetch", f"ext::{evil}", at=Place(repository / ".git"), access=Access(str(repository)))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import history, log
+from orchestrator.redactor import OURS
 
 
 @pytest.fixture
@@ -109,3 +110,10 @@ def test_a_place_that_cannot_be_written_stops_nothing(
         history.append(tmp_path / place, {"n": 1})
     [said] = warnings(capsys)
     assert said.startswith("history_lost: ")
+
+
+def test_no_secret_gets_into_a_line(tmp_path: Path) -> None:
+    OURS.know(["canary-0123456789"], {})
+    history.append(tmp_path / "runs.jsonl", {"detail": "it said canary-0123456789", "turns": 3})
+    OURS.know((), {})
+    assert list(history.read(tmp_path / "runs.jsonl")) == [{"detail": "it said [secret]", "turns": 3}]

@@ -24,6 +24,7 @@ from orchestrator.git.worktree import Worktree
 from orchestrator.housekeeping import Collected
 from tests.gitremote import Remote, mirror_of, run_git
 from tests.merging import appears
+from tests.worktree.looking import swept
 
 DAYS = 7.0
 DAY = 86_400.0
@@ -178,6 +179,30 @@ def test_logs_of_items_that_are_over_go(mirror: Mirror, live: str) -> None:
     assert all(f"{live}-" in path.name for path in logs.iterdir())
 
 
+def test_sessions_and_damaged_mirrors_go_by_their_age(mirror: Mirror) -> None:
+    for name in ("issue-7", "issue-8"):
+        (mirror.base / "sessions" / name).mkdir(parents=True)
+        (mirror.base / "sessions" / name / "talk.jsonl").write_text("{}\n")
+    (mirror.base / "mirror.git.damaged-1").mkdir()
+    assert collect(mirror, after=DAYS - 1).gone == []
+    assert collect(mirror, "issue-8").gone == ["issue-7", "mirror.git.damaged-1"]
+    assert names(mirror) == {"sessions"}
+    assert (mirror.base / "sessions" / "issue-8" / "talk.jsonl").exists()
+
+
+def test_the_mirror_is_packed_when_nothing_is_live_and_enough_has_piled_up(mirror: Mirror) -> None:
+    """Each piece of work that is let in is a pack of its own."""
+    folder = mirror.path / "objects" / "pack"
+    for number in range(52):
+        blob = mirror.call("hash-object", "-w", "--stdin", stdin=b"%d" % number).text
+        mirror.call("pack-objects", "--quiet", str(folder / "pack"), stdin=f"{blob}\n".encode())
+    before = len(list(folder.glob("*.pack")))
+    collect(mirror, "issue-7")
+    assert len(list(folder.glob("*.pack"))) == before
+    assert collect(mirror).trouble == []
+    assert len(list(folder.glob("*.pack"))) < 5
+
+
 def test_heads_that_were_fetched_for_items_that_are_over_go_and_bases_stay(mirror: Mirror) -> None:
     main = str(mirror.sha("refs/remotes/origin/main"))
     seen = ("pull/7/head", "pull/8/head", "origin/feature/issue-9", "origin/feature/issue-10", "origin/release-7")
@@ -217,8 +242,17 @@ def test_what_cannot_be_deleted_is_told_and_stops_nothing_else(
     assert {line["repo"] for line in told} == {"acme/app"}
     # It is out of the way of a new worktree of this name at once, and goes when it can.
     tree(mirror, "issue-7").remove()
-    assert [name for name in collect(mirror).gone if name.startswith(".trash-issue-7-")] != []
-    assert not list(mirror.base.glob(".trash-*"))
+    collect(mirror)
+    swept(mirror)
+
+
+def test_what_a_killed_daemon_was_deleting_goes_at_the_next_start(
+    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (mirror.base / ".trash-merge-2-0").mkdir()
+    assert collect(mirror, after=0).gone == []
+    monkeypatch.setattr(housekeeping, "_STARTED", time.time() + 1)
+    assert collect(mirror, after=0).gone == [".trash-merge-2-0"]
 
 
 def test_trash_that_cannot_be_deleted_stops_neither_a_start_nor_a_new_worktree(
@@ -243,7 +277,7 @@ def test_a_mirror_that_git_cannot_read_keeps_logs_from_growing_no_longer(mirror:
     (mirror.path / "HEAD").write_text("nonsense")
     done = collect(mirror)
     assert done.gone == ["issue-7-1.log"]
-    assert [what.split(":")[0] for what in done.trouble] == ["saved work", "heads of the remote"]
+    assert [what.split(":")[0] for what in done.trouble] == ["saved work", "heads of the remote", "packing"]
 
 
 def test_a_stop_of_the_daemon_ends_it_and_takes_nothing(

@@ -225,7 +225,7 @@ def test_another_attempt_goes_on_with_the_open_pull_request(house: House) -> Non
     expect_pull(house, issue)
 
 
-@pytest.mark.parametrize(("request_", "nth"), [("GET issues/1", 2), ("POST */git-receive-pack", 1)])
+@pytest.mark.parametrize(("request_", "nth"), [("QUERY IssueFacts", 2), ("POST */git-receive-pack", 1)])
 def test_a_commit_that_somebody_pushes_meanwhile_is_not_overwritten(house: House, request_: str, nth: int) -> None:
     issue = ready(house)
     house.quiet()
@@ -277,6 +277,7 @@ def test_the_prompt_holds_the_issue_and_the_comments_of_people_who_may_write_and
     house.mallory.comments(issue, "Mallory wants the keys.")
     bot.comments(issue, "The bot has an opinion.")
     house.github.ghost(house.bob.comments(issue, "A ghost speaks."))
+    house.clock.advance(1)
     house.alice.labels(issue, "ready")
     house.start(claude_command=stub("--record", str(record.file), "success"))
     house.quiet()

@@ -92,7 +92,7 @@ def test_M4_a_head_that_is_back_when_its_move_is_looked_at_is_merged(house: Hous
     appears(began)
     house.alice.force_pushes(house.repo, "topic", {"other.txt": "other\n"})
     assert pull.head_sha != pinned
-    house.github.after("GET pulls", lambda: house.alice.force_pushes(house.repo, "topic", sha=pinned))
+    house.github.after("GET pulls/1", lambda: house.alice.force_pushes(house.repo, "topic", sha=pinned))
     poll(house)
     go_on.touch()
     house.quiet()

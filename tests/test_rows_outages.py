@@ -96,12 +96,12 @@ def test_P22_a_repository_that_is_gone_is_set_aside_and_comes_back(
     else:
         house.github.faults.add(Fault("GET /repos/acme/other/*", no(404, "Not Found"), times=FOR_EVER))
     there = house.alice.opens_issue(other, "Greet people", labels=("ready",))
-    polls = house.github.journal.count("GET /repos/acme/app/pulls")
+    polls = house.github.journal.count("GET /repos/acme/app/issues/comments")
     asked = house.github.journal.count("GET /repos/acme/other/*")
     for_a_while(house, HOUR / 2)
     assert [line["repo"] for line in events(lines, "repository_set_aside")] == ["acme/other"]
     assert house.github.journal.count("GET /repos/acme/other/*") - asked < HOUR / 2 / LONGEST + 5
-    assert house.github.journal.count("GET /repos/acme/app/pulls") - polls > HOUR / 2 / POLL - 5
+    assert house.github.journal.count("GET /repos/acme/app/issues/comments") - polls > HOUR / 2 / POLL - 5
     pull = green(house)
     house.alice.comments(pull, "/merge")
     house.until(lambda: pull.merged, most=300)

@@ -9,6 +9,7 @@ import pytest
 from orchestrator import marks
 from orchestrator.twin import Fault, PullHandle, status
 from orchestrator.twin.faults import apply_then
+from orchestrator.twin.shapes import stamp
 from tests.house import House
 from tests.merging import (
     CALLED,
@@ -184,15 +185,17 @@ def test_P20_what_a_list_says_of_a_pull_request_decides_nothing(house: House) ->
     house.start()
     house.quiet()
     [listed] = house.github.journal.find("GET pulls")[0].answer
-    assert not {"mergeable", "mergeable_state", "merged"} & set(listed)
-    house.alice.comments(pull, "/merge")
-    # The list says that it is a draft: an old page, that another server shows.
-    old = {**listed, "draft": True}
-    house.github.faults.add(Fault("GET pulls", status(200, [old]), times=1000))
+    [row] = house.github.journal.find("GET issues")[0].answer
+    assert not {"mergeable", "mergeable_state", "merged"} & (set(listed) | set(row))
     house.ci.runs(pull, "slow")
+    house.alice.comments(pull, "/merge")
     house.until(lambda: bool(house.said(pull)))
-    polled = house.github.journal.count("GET pulls")
-    house.until(lambda: house.github.journal.count("GET pulls") > polled + 3)
+    # The list says that it is closed: an odd page, that another server shows.
+    closed = {**row, "state": "closed", "updated_at": stamp(house.github.world.now())}
+    house.github.faults.add(Fault("GET issues", status(200, [closed]), times=1000))
+    polled = house.github.journal.count("GET issues")
+    house.until(lambda: house.github.journal.count("GET issues") > polled + 3)
+    assert not house.job("merge", pull.number).merge_sha
     house.github.faults.clear()
     house.ci.passes(pull, "slow")
     house.quiet()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import settings
+from orchestrator import credentials, settings
 from orchestrator.errors import Misconfigured, Missing
 from orchestrator.settings import Settings
 
@@ -155,7 +155,7 @@ def test_commands_that_are_no_json_array_of_words_are_refused(value: str) -> Non
         ("MAX_CONCURRENT=1.5", "MAX_CONCURRENT must be a whole number from 1 to 64, not '1.5'."),
         ("RUN_BUDGET_USD=", "RUN_BUDGET_USD must be a number from 0.01 to 10000, not ''."),
         ("AUTO_MERGE_ENABLED=perhaps", "AUTO_MERGE_ENABLED must be true or false, not 'perhaps'."),
-        ("SANDBOX=bwrap", "SANDBOX must be one of auto, off, not 'bwrap'."),
+        ("SANDBOX=docker", "SANDBOX must be one of auto, bwrap, seatbelt, off, not 'docker'."),
         ("MERGE_COMMENT_TRIGGER=", "MERGE_COMMENT_TRIGGER must be one non-empty line, for example /merge."),
         ('MERGE_COMMENT_TRIGGER="/a\\n/b"', "MERGE_COMMENT_TRIGGER must be one non-empty line, for example /merge."),
         ("GITHUB_API_URL=ftp://x", "GITHUB_API_URL must be an address like https://api.github.com, not 'ftp://x'."),
@@ -218,14 +218,14 @@ def test_the_token_is_the_setting_or_else_what_gh_answers(monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     fake_gh(tmp_path, 'echo "gho_$4"; test "$1 $2 $3" = "auth token --hostname"')
     write("GITHUB_REPO=octo/demo\nGITHUB_TOKEN=ghp_own\n")
-    assert settings.github_token(settings.load()) == "ghp_own"
+    assert credentials.github_token(settings.load()) == "ghp_own"
     for url, host in (
         ("https://api.github.com", "github.com"),
         ("https://ghe.example/api/v3", "ghe.example"),
         ("https://api.tenant.ghe.com", "tenant.ghe.com"),
     ):
         write(f"GITHUB_REPO=octo/demo\nGITHUB_API_URL={url}\n")
-        assert settings.github_token(settings.load()) == f"gho_{host}"
+        assert credentials.github_token(settings.load()) == f"gho_{host}"
 
 
 def test_no_token_at_all_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -233,16 +233,16 @@ def test_no_token_at_all_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_pa
     found = settings.load()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Missing, match=r"`gh` is not installed\. Set GITHUB_TOKEN"):
-        settings.github_token(found)
+        credentials.github_token(found)
     fake_gh(tmp_path, "exit 1")
     with pytest.raises(Missing, match=r"log in with `gh auth login --hostname github\.com`"):
-        settings.github_token(found)
+        credentials.github_token(found)
 
 
 def test_agents_get_their_keys_and_never_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", "ghp_canary0123456789")
     write("GITHUB_REPO=octo/demo\nANTHROPIC_API_KEY=sk-1\nCLAUDE_CODE_OAUTH_TOKEN=\n")
-    environ = settings.agent_environ(settings.load())
+    environ = credentials.agent_environ(settings.load())
     assert environ["ANTHROPIC_API_KEY"] == "sk-1"
     assert "CLAUDE_CODE_OAUTH_TOKEN" not in environ
     assert "ghp_canary0123456789" not in environ.values()

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from orchestrator import state, status
+from orchestrator.decide.limits import Limits
 from orchestrator.errors import Missing
-from orchestrator.model import Job, Kind, Pause, Status
+from orchestrator.model import Job, Kind, Pause, Spent, Status
 from orchestrator.state import Holder, Saved, State
 from tests.conftest import MakeHouse
 from tests.house import House, stub
@@ -20,6 +21,7 @@ from tests.merging import LANDED, STOPPED, opens
 from tests.story import expect_pull, expect_work, ready
 
 NOW = 1_800_000_000.0
+LIMITS = Limits(runs=20, usd=50, run_usd=5)
 HOLDER = Holder(4242, NOW - 7500)
 
 
@@ -43,19 +45,19 @@ PAUSE = Pause("agent", "usage_limit", "The usage limit of the Claude account is 
 
 def test_what_stops_everybody_comes_before_everything() -> None:
     saved = Saved(JOBS[:1], NOW - 12, HOLDER, (PAUSE,))
-    assert status.text(saved, NOW).startswith(
+    assert status.text(saved, NOW, LIMITS).startswith(
         "paused: no agent runs for 12 min, tried again in 1 h\n"
         "      The usage limit of the Claude account is reached.\n"
         "\n"
         "needs you (1)\n"
     )
-    assert status.document(saved, NOW)["pauses"] == [
+    assert status.document(saved, NOW, LIMITS)["pauses"] == [
         {"what": "agent", "kind": "usage_limit", "reason": PAUSE.reason, "since": NOW - 720, "until": NOW + 3600}
     ]
 
 
 def test_what_needs_a_person_comes_first_and_old_work_is_left_out() -> None:
-    assert status.text(Saved(JOBS, NOW - 12, HOLDER), NOW) == (
+    assert status.text(Saved(JOBS, NOW - 12, HOLDER), NOW, LIMITS) == (
         "needs you (1)\n"
         "  #42  implement  run  11 min  attempt 2  $0.41\n"
         "      Title 42\n"
@@ -127,16 +129,16 @@ OUTCOMES: list[tuple[Job, str | None]] = [
 def test_what_came_of_an_item_is_told_in_words(done: Job, words: str | None) -> None:
     assert status.outcome(done) == words
     saved = Saved((done,), NOW, HOLDER)
-    (item,) = status.document(saved, NOW)["items"]
+    (item,) = status.document(saved, NOW, LIMITS)["items"]
     assert item["outcome"] == words
-    shown = status.text(saved, NOW)
+    shown = status.text(saved, NOW, LIMITS)
     assert (words is not None and words in shown) is (words is not None and done.status is Status.DONE)
     assert "None" not in shown
 
 
 def outcomes(house: House) -> dict[str, str | None]:
     """What `status` says came of each item."""
-    items = status.document(state.read(house.folder / "state.json"), NOW)["items"]
+    items = status.document(state.read(house.folder / "state.json"), NOW, LIMITS)["items"]
     return {f"{item['kind']} {item['number']}": item["outcome"] for item in items}
 
 
@@ -194,33 +196,33 @@ def test_a_poll_is_told_when_it_was_and_not_when_a_daemon_only_started(tmp_path:
 
 def test_work_that_was_cut_off_is_not_shown_as_running() -> None:
     saved = Saved((job(43),), NOW - 7200, None)
-    said = status.text(saved, NOW)
+    said = status.text(saved, NOW, LIMITS)
     assert "waiting (1)" in said
     assert "cut off; the daemon goes on with it at its next start" in said
     assert "daemon not running, last poll 2 h ago" in said
-    assert status.document(saved, NOW)["items"][0]["group"] == "waiting"
+    assert status.document(saved, NOW, LIMITS)["items"][0]["group"] == "waiting"
 
 
 def test_items_of_several_repositories_are_told_apart() -> None:
     saved = Saved((job(1), job(1, repo="octo/other")), NOW, HOLDER)
-    assert "octo/demo#1 " in status.text(saved, NOW)
-    assert "octo/other#1 " in status.text(saved, NOW)
+    assert "octo/demo#1 " in status.text(saved, NOW, LIMITS)
+    assert "octo/other#1 " in status.text(saved, NOW, LIMITS)
 
 
 def test_an_empty_memory_says_so() -> None:
-    assert status.text(Saved((), None, None), NOW).splitlines()[0].startswith("Nothing to show")
-    assert "no poll yet" in status.text(Saved((), None, None), NOW)
+    assert status.text(Saved((), None, None), NOW, LIMITS).splitlines()[0].startswith("Nothing to show")
+    assert "no poll yet" in status.text(Saved((), None, None), NOW, LIMITS)
 
 
 def test_no_line_is_wider_than_asked_and_none_drives_the_terminal() -> None:
     wild = job(43, title="\x1b[31m" + "long words " * 30, reason="a\nb" * 60, at=Status.PARKED)
-    said = status.text(Saved((wild,), NOW, HOLDER), NOW, width=60)
+    said = status.text(Saved((wild,), NOW, HOLDER), NOW, LIMITS, width=60)
     assert all(len(line) <= 60 for line in said.splitlines() if line.startswith("      "))
     assert "\x1b" not in said
 
 
 def test_the_document_counts_and_lists_everything() -> None:
-    document = json.loads(json.dumps(status.document(Saved(JOBS, NOW - 12, HOLDER), NOW)))
+    document = json.loads(json.dumps(status.document(Saved(JOBS, NOW - 12, HOLDER), NOW, LIMITS)))
     assert document["version"] == 1
     assert document["generated_at"] == NOW
     assert document["daemon"] == {"running": True, "pid": 4242, "since": NOW - 7500, "polled_at": NOW - 12,
@@ -240,3 +242,30 @@ def test_the_document_counts_and_lists_everything() -> None:
 )  # fmt: skip
 def test_a_length_of_time_has_two_units_at_most(seconds: float, words: str) -> None:
     assert status.duration(seconds) == words
+
+
+def test_what_is_left_of_the_day_is_shown_once_something_was_taken() -> None:
+    taken = (
+        Spent(NOW - 60, "1", 0.25, 7, "alice"),
+        Spent(NOW - 30, "2", 5.0, 9, "mallory\x1b[2J"),
+        Spent(NOW, "3", 1.0),
+    )
+    saved = Saved((), NOW - 12, HOLDER, spent=(*taken, Spent(NOW - 90_000, "0", 40.0, 9, "mallory")))
+    shown = status.text(saved, NOW, LIMITS, width=100)
+    assert "left within 24 hours: $43.75 of $50; of 20 runs each: alice 19, mallory\\x1b[2J 19" in shown
+    assert status.document(saved, NOW, LIMITS)["limits"] == {
+        "daily_budget_usd": 50,
+        "left_usd": 43.75,
+        "max_runs_per_actor_day": 20,
+        "actors": [
+            {"id": 7, "login": "alice", "runs_left": 19},
+            {"id": 9, "login": "mallory\x1b[2J", "runs_left": 19},
+        ],
+    }
+
+
+def test_that_nothing_holds_agents_is_shown() -> None:
+    saved = Saved((), None, None)
+    assert "SANDBOX=off" in status.text(saved, NOW, LIMITS, sandbox="off")
+    assert "SANDBOX=off" not in status.text(saved, NOW, LIMITS)
+    assert status.document(saved, NOW, LIMITS, "off")["sandbox"] == "off"

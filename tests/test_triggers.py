@@ -111,6 +111,28 @@ def test_a_withdrawn_wish_cancels_what_is_under_way(status: Status) -> None:
     assert all(isinstance(d, Cancel) for d in decisions)
 
 
+def test_a_run_ends_when_the_one_who_asked_may_not_ask_any_more() -> None:
+    running = job(Kind.IMPLEMENT, 1, Status.RUNNING, asked_by="bob")
+    [decision] = due(world(revoked=frozenset({1})), running)[0]
+    assert isinstance(decision, Cancel)
+    assert "@bob" in decision.reason
+    assert len(due(world(revoked=frozenset({1}), withdrawn=frozenset({1})), running)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("author", "bots", "heard"),
+    [
+        (replace(BOB, is_user=False), frozenset(), False),
+        (replace(BOB, is_user=False), frozenset({2}), True),
+        (replace(BOB, login="bob[bot]"), frozenset({3}), False),
+        (None, frozenset({2}), False),
+    ],
+)
+def test_a_bots_command_is_heard_when_its_id_is_listed(author: Actor | None, bots: frozenset[int], heard: bool) -> None:
+    seen = world(pulls=(PULL,), comments=(replace(MERGE, author=author),))
+    assert bool(due(seen, rules=Rules(review="off", bots=bots))[0]) is heard
+
+
 # Reviews
 
 REVIEWS: dict[str, tuple[Mapping[str, Any], Rules, bool]] = {

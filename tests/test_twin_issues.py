@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.github.facts import ISSUE_FACTS
+from orchestrator.twin.shapes import stamp
 from tests.twin_place import START, Place, opened
 
 
@@ -194,3 +196,55 @@ def test_odd_names_make_good_addresses(place: Place) -> None:
     row = place.get("issues/1")
     assert (row["user"]["type"], row["user"]["login"]) == ("Bot", "helper[bot]")
     assert place.call("GET", row["labels"][0]["url"]).json()["name"] == "a b/c? 😀"
+
+
+def test_the_history_of_an_issues_words_is_told_by_graphql(place: Place) -> None:
+    helper = place.github.user("helper[bot]", place.repo, permission="write", kind="Bot")
+    issue = place.mallory.opens_issue(place.repo, "Old", "First")
+    comment = place.alice.comments(issue, "Hm.")
+    asked = {"o": "acme", "r": "app", "n": issue.number}
+    seen = place.ask("IssueFacts", ISSUE_FACTS, **asked)["data"]["repository"]
+    assert (seen["issue"]["lastEditedAt"], seen["issue"]["editor"]) == (None, None)
+    assert seen["issue"]["userContentEdits"] == {"totalCount": 0, "nodes": []}
+    place.time += 5
+    place.alice.edits(issue, "Second")
+    place.time += 5
+    helper.labels(issue, "ready")
+    place.mallory.renames(issue, "New")
+    place.github.ghost(issue)
+    place.alice.minimizes(comment)
+    place.alice.closes(issue)
+    place.mallory.unlabels(issue, "ready")
+    seen = place.ask("IssueFacts", ISSUE_FACTS, **asked)["data"]["repository"]
+    found = seen["issue"]
+    assert seen["databaseId"] == place.repo.id
+    assert (found["title"], found["body"], found["state"], found["labels"]["nodes"]) == ("New", "Second", "CLOSED", [])
+    assert found["lastEditedAt"] == found["userContentEdits"]["nodes"][0]["editedAt"] == stamp(START + 5)
+    alice = {"__typename": "User", "login": "alice", "databaseId": place.alice.id}
+    assert found["editor"] == alice
+    assert [(edit["editedAt"], edit["editor"]["login"]) for edit in found["userContentEdits"]["nodes"]] == [
+        (stamp(START + 5), "alice"),
+        (stamp(START), "mallory"),
+    ]
+    kinds = [event["__typename"] for event in found["timelineItems"]["nodes"]]
+    assert kinds == ["LabeledEvent", "RenamedTitleEvent", "UnlabeledEvent"]
+    assert found["timelineItems"]["nodes"][0]["actor"] == {
+        "__typename": "Bot",
+        "login": "helper",
+        "databaseId": helper.id,
+    }
+    assert found["comments"]["nodes"][0]["isMinimized"] is True
+
+
+def test_what_came_from_another_repository_says_so_and_is_gone_from_there(place: Place) -> None:
+    other = place.github.repo("acme/other", files={"README.md": "x"})
+    place.github.permission(place.robot, other, "write")
+    issue = place.mallory.opens_issue(other, "Moves")
+    place.alice.labels(issue, "ready")
+    place.mallory.transfers(issue, place.repo)
+    here = place.ask("IssueFacts", ISSUE_FACTS, o="acme", r="app", n=issue.number)["data"]["repository"]["issue"]
+    kinds = [event["__typename"] for event in here["timelineItems"]["nodes"]]
+    assert kinds == ["LabeledEvent", "TransferredEvent"]
+    gone = place.ask("IssueFacts", ISSUE_FACTS, o="acme", r="other", n=1)
+    assert gone["data"] == {"repository": None}
+    assert gone["errors"][0]["type"] == "NOT_FOUND"

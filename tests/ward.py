@@ -105,6 +105,7 @@ def good_settings(github: GitHub, folder: Path, monkeypatch: pytest.MonkeyPatch)
     env.write_text(
         f"GITHUB_REPO=octo/demo\nGITHUB_TOKEN=ghp_canary0123456789\nGITHUB_API_URL={github.url}\n"
         f"CLAUDE_COMMAND={sys.executable} {AGENT} success\n"
+        f"TOOLCHAIN_PATHS='{json.dumps([str(Path(AGENT).parent)])}'\n"
     )
     env.chmod(0o600)
     return env

@@ -50,6 +50,8 @@ class Task:
     run_id: str
     log: Path
     schema: dict[str, Any] | None = None  # JSON schema of the answer wanted in `RunResult.data`
+    see: tuple[Path, ...] = ()  # what it may read beside `cwd`
+    keep: Path | None = None  # where its program may keep what going on with a session needs; None: nowhere
     resume: bool = False  # go on with `session_id` instead of starting it
 
 

@@ -14,16 +14,22 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from orchestrator.agents.base import Bounds, Outcome, Role, RunResult, Task
 from orchestrator.agents.claude_stream import Stream, judge
 from orchestrator.clock import Stop
+from orchestrator.egress import Egress, Gate
 from orchestrator.errors import Misconfigured, Missing
+from orchestrator.git.disk import discard
 from orchestrator.process import Cause, Ended, Limits, clean_env, run
+from orchestrator.sandbox import OPEN, Sandbox, Walls, prove
 
 INSTALL = "npm install -g @anthropic-ai/claude-code"
+MODEL = "https://api.anthropic.com"
 PRODUCT = "Claude Code"  # `2.1.0 (Claude Code)` is how it answers
 
 # Without Agent, Monitor, Cron*, SendMessage and the like, which work on after the result or talk to other runs.
@@ -41,15 +47,25 @@ _CREDENTIALS = (
 )
 
 
+_LOGINS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+_STORED_LOGIN = ".credentials.json"
+
+
 class Claude:
-    """The `claude` program. `command` may hold arguments; of `environ` the child gets an allow-listed part."""
+    """The `claude` program. `command` may hold arguments; of `environ` the child gets an allow-listed part.
+
+    It runs in `sandbox`, sees its folder, a scratch folder and what its task names, may write to the first only in
+    order to implement, and reaches its model's host and `hosts` (each `host` or `host:port`), nothing else.
+    """
 
     name = "claude"
     first_event = 120.0  # seconds for the program to say that it is ready
     result_grace = 10.0  # seconds from its result to its exit; a background task may hold it open for minutes
     stop_grace = 3.0  # seconds from SIGTERM to SIGKILL
 
-    def __init__(self, command: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: str, environ: Mapping[str, str], sandbox: Sandbox = OPEN, hosts: Sequence[str] = ()
+    ) -> None:
         try:
             self._command = shlex.split(command)
         except ValueError as error:
@@ -57,6 +73,8 @@ class Claude:
         if not self._command:
             raise Misconfigured("CLAUDE_COMMAND is empty; give the command that starts Claude Code, such as `claude`")
         self._environ = environ
+        self._sandbox = sandbox
+        self._hosts = (environ.get("ANTHROPIC_BASE_URL") or MODEL, *(f"https://{host}" for host in hosts))
         self._checked = ((0, 0, 0), "")  # which file was checked, and its version line
 
     def run(self, task: Task, bounds: Bounds, stop: Stop) -> RunResult:
@@ -64,6 +82,10 @@ class Claude:
         if bounds.max_turns <= 0 or bounds.budget_usd <= 0:  # `--max-turns 0` means: no limit
             raise Misconfigured("MAX_TURNS and RUN_BUDGET_USD must be above 0")
         errors = task.log.with_name(f"{task.log.name}.stderr")
+        sent = task.log.with_name(f"{task.log.name}.prompt")
+        sent.parent.mkdir(parents=True, exist_ok=True)
+        sent.touch(mode=0o600)
+        sent.write_text(task.prompt, "utf-8")  # people see exactly what the agent was told
         stream = Stream()
         with tempfile.TemporaryDirectory(prefix="orchestrator-", ignore_cleanup_errors=True) as scratch:
             try:
@@ -101,7 +123,11 @@ class Claude:
         return said
 
     def check(self) -> str:
-        """As `version`, and that `--help` lists what this adapter calls it with; free while the file is the same."""
+        """As `version`, and that `--help` lists what this adapter calls it with; free while the file is the same.
+
+        Also that the sandbox still holds, which an update of the system may end (F76).
+        """
+        prove(self._sandbox)
         program = self._program()
         if self._checked[0] != program or not any(program):
             version = self.version()
@@ -133,6 +159,8 @@ class Claude:
                     errors=None,
                     limits=Limits(total=10.0, grace=self.stop_grace),
                     stop=Stop(),
+                    sandbox=self._sandbox,
+                    walls=Walls(write=(Path(scratch),)),
                 )
             except OSError as error:
                 if error.filename != self._command[0]:
@@ -152,6 +180,7 @@ class Claude:
             instructions.write_text("This is a test of the connection. Answer with one word and use no tool.\n")
             empty.mkdir()
             task = Task(
+                keep=Path(scratch, "session"),
                 role=Role.REVIEW,
                 cwd=empty,
                 instructions=instructions,
@@ -175,27 +204,64 @@ class Claude:
             if stream.result is not None and not had_result:
                 countdown.start()
 
+        instructions = task.instructions.resolve()
+        own = (task.cwd,) if task.role is Role.IMPLEMENT else ()
+        seen = (instructions, *task.see, task.cwd / ".git" if own else task.cwd)
+        with self._way_out() as gate, self._session(task) as session:
+            try:
+                return run(
+                    self._argv(task, bounds),
+                    cwd=task.cwd,
+                    env=self._env(bounds, scratch, session),
+                    run_id=task.run_id,
+                    output=task.log,
+                    errors=errors,
+                    limits=Limits(
+                        total=bounds.total,
+                        stall=bounds.stall,
+                        first=min(bounds.stall, self.first_event),
+                        grace=self.stop_grace,
+                    ),
+                    stop=enough,
+                    stdin=_message(task.prompt),
+                    on_line=on_line,
+                    sandbox=self._sandbox,
+                    walls=Walls(write=(*own, Path(scratch), *session), read=seen, gate=gate),
+                )
+            finally:
+                forget()
+                countdown.cancel()
+
+    @contextmanager
+    def _way_out(self) -> Iterator[Gate | None]:
+        """The gate to the allowed hosts while a run lasts; none is needed where nothing holds the program."""
+        if self._sandbox.name == "off":
+            yield None
+            return
+        own = urlsplit(self._hosts[0]).hostname  # a gateway of the company's may have a private address
+        with Egress(self._hosts, self._environ, inside=(own,) if own else ()) as gate:
+            yield gate
+
+    @contextmanager
+    def _session(self, task: Task) -> Iterator[tuple[Path, ...]]:
+        """Where the program keeps its sessions and finds its login: without a sandbox, where it always does."""
+        if self._sandbox.name == "off" or task.keep is None:
+            yield ()
+            return
+        if not task.resume:
+            discard(task.keep)
+        task.keep.mkdir(parents=True, exist_ok=True, mode=0o700)
+        login = task.keep / _STORED_LOGIN
         try:
-            return run(
-                self._argv(task, bounds),
-                cwd=task.cwd,
-                env=self._env(bounds, scratch),
-                run_id=task.run_id,
-                output=task.log,
-                errors=errors,
-                limits=Limits(
-                    total=bounds.total,
-                    stall=bounds.stall,
-                    first=min(bounds.stall, self.first_event),
-                    grace=self.stop_grace,
-                ),
-                stop=enough,
-                stdin=_message(task.prompt),
-                on_line=on_line,
-            )
+            if not any(self._environ.get(name) for name in _LOGINS):
+                home = self._environ.get("CLAUDE_CONFIG_DIR") or Path(self._environ.get("HOME", "/"), ".claude")
+                stored = Path(home, _STORED_LOGIN)
+                if stored.is_file():
+                    discard(login)
+                    shutil.copyfile(stored, login)
+            yield (task.keep,)
         finally:
-            forget()
-            countdown.cancel()
+            discard(login)
 
     def _argv(self, task: Task, bounds: Bounds) -> list[str]:
         tools = _TOOLS[task.role]
@@ -210,12 +276,13 @@ class Claude:
             *(("--json-schema", json.dumps(task.schema)) if task.schema else ()),
         ]
 
-    def _env(self, bounds: Bounds, scratch: str) -> dict[str, str]:
+    def _env(self, bounds: Bounds, scratch: str, session: tuple[Path, ...]) -> dict[str, str]:
         # A silent tool or model reply must come to its own end, which is an event, before the silence limit strikes.
         longest = int(bounds.stall * 800)
         return clean_env(
             self._environ,
             *_CREDENTIALS,
+            **({"CLAUDE_CONFIG_DIR": str(session[0])} if session else {}),
             TMPDIR=scratch,
             CLAUDE_CODE_TMPDIR=scratch,
             CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",

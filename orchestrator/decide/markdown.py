@@ -103,3 +103,9 @@ def fences(text: str) -> list[Fence]:
             opened = not closed and token.level == 0
             found.append(Fence(range(begin, end), token.markup if opened else ""))
     return found
+
+
+def code_lines(text: str) -> set[int]:
+    """The lines, from 0, that a reader sees as a block of code; the text's lines end with LF."""
+    blocks = (token for token in _blocks(text)[0] if token.type in ("fence", "code_block") and token.map)
+    return {line for token in blocks for line in range(*(token.map or ()))}

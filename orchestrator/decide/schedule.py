@@ -22,11 +22,13 @@ class Need(str, Enum):
 
     AGENT = "agent"
     DISK = "disk"
+    BUDGET = "budget"  # money that is left of the day's
 
 
+_A_RUN = {Need.AGENT, Need.DISK, Need.BUDGET}
 _NEEDS = {
-    Kind.IMPLEMENT: {"prepare": {Need.AGENT, Need.DISK}, "run": {Need.AGENT, Need.DISK}},
-    Kind.REVIEW: {"prepare": {Need.AGENT, Need.DISK}, "run": {Need.AGENT, Need.DISK}},
+    Kind.IMPLEMENT: {"prepare": _A_RUN, "run": _A_RUN},
+    Kind.REVIEW: {"prepare": _A_RUN, "run": _A_RUN},
     Kind.MERGE: {"prepare": {Need.DISK}, "gate": {Need.DISK}},
 }
 

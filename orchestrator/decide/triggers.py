@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator import refusals, texts
+from orchestrator.decide.authority import Trust, heard
 from orchestrator.decide.commands import Command, Verb, parse
 from orchestrator.decide.verdict import broken
 from orchestrator.marks import is_ours
@@ -33,6 +34,7 @@ class Rules:
     merge: bool = True
     trigger: str = "/merge"
     hold_label: str = "hold"
+    bots: frozenset[int] = frozenset()  # that are heard as people are
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,9 @@ def _withdrawn(world: World, jobs: Mapping[str, Job]) -> Iterator[Cancel]:
         job = jobs.get(Job(world.repo.name, Kind.IMPLEMENT, number, "").key)
         if job is not None and job.status in (Status.RUNNING, Status.WAITING):
             yield Cancel(job.key, texts.WITHDRAWN)
+    for number in sorted(world.revoked - world.withdrawn):
+        job = jobs[Job(world.repo.name, Kind.IMPLEMENT, number, "").key]
+        yield Cancel(job.key, refusals.right_lost(job.asked_by))
 
 
 def _review(world: World, jobs: Mapping[str, Job], memory: RepoMemory, rules: Rules) -> Iterator[Decision]:
@@ -212,7 +217,7 @@ def _moved(world: World, jobs: Mapping[str, Job], rules: Rules) -> Iterator[Canc
 
 def _command(comment: Comment, memory: RepoMemory, rules: Rules, own_id: int) -> Command | None:
     """The command in a comment that somebody could mean for us: no bot, not our own text, not history."""
-    if comment.author is None or not comment.author.is_user:
+    if not heard(comment.author, Trust(rules.bots)):
         return None
     if is_ours(comment, own_id) or comment.created_at < memory.since:
         return None

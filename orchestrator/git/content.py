@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from orchestrator.errors import Refused
-from orchestrator.git.environment import Place
 from orchestrator.git.mirror import Mirror
 from orchestrator.git.run import GitError
 
@@ -43,18 +42,15 @@ def nested(top: Path) -> list[str]:
     return sorted(set(found))
 
 
-def check_files(mirror: Mirror, place: Place, index: Path, head: str) -> None:
-    """Refuse a huge file before git reads it; one that the repository has with this size already is let through."""
-    assert place.work_tree is not None
+def check_files(mirror: Mirror, folder: Path, paths: Iterable[str], head: str) -> None:
+    """Refuse a huge file of `folder` before git reads it; one that `head` has with this size already is let through."""
     before = {}
     for entry in mirror.call("ls-tree", "-r", "-l", "-z", "--full-tree", head).paths:
         about, _, path = entry.partition("\t")
         before[path] = about.rpartition(" ")[2]
-    for path in mirror.call(
-        "ls-files", "-z", "--cached", "--others", "--exclude-standard", at=place, index=index
-    ).paths:
+    for path in paths:
         try:
-            size = (place.work_tree / path).lstat().st_size
+            size = (folder / path).lstat().st_size
         except (FileNotFoundError, NotADirectoryError):
             continue
         if size > LARGEST_FILE and str(size) != before.get(path):

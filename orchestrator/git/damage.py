@@ -18,7 +18,7 @@ from orchestrator.git.run import GitError, git
 _OURS = ("refs/heads/", "refs/orchestrator/")
 _SIGNS = re.compile(
     r"object file .+ is empty|loose object .+ is corrupt|object corrupt or missing|bad object|broken link|bad ref|"
-    r"unable to (?:read|parse|unpack|find) |failed to read object|could not (?:read|parse|get object)|"
+    r"unable to (?:read|parse|unpack|find) |failed to (?:read|unpack tree) object|could not (?:read|parse|get object)|"
     r"missing (?:blob|tree|commit)|(?:index|pack) ?file .+\.(?:idx|pack) |pack has bad object|invalid sha1 pointer|"
     r"inflate: data|badRefContent|invalid packed-refs|unexpected line in .+packed-refs",
     re.IGNORECASE,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -38,6 +41,18 @@ def _touched(path: Path) -> float:
         return 0.0
     # The second one cannot be set by whoever unpacks an old archive, and tells of a rename too.
     return max(about.st_mtime, about.st_ctime)
+
+
+def discard_later(paths: Iterable[Path]) -> None:
+    """Delete beside the work: it takes seconds for many files. What fails or is cut off is left to `housekeeping`."""
+    if paths := list(paths):
+        threading.Thread(target=_discard_all, args=(paths,), name="discard", daemon=True).start()
+
+
+def _discard_all(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            discard(path)
 
 
 def discard(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,8 +88,29 @@ class Place:
         return pinned | {"GIT_ATTR_SOURCE": EMPTY_TREE}
 
 
+@dataclass(frozen=True)
+class Scratch:
+    """For a command whose index and new objects lie in a `folder` of their own; `wrap` builds walls around it.
+
+    Without walls it must not read files that others wrote: the config of a repository nested among them runs programs,
+    whatever our settings say (A55).
+    """
+
+    folder: Path
+    objects: Path  # those that are there already, to be read
+    wrap: Callable[[Sequence[str], Path, Mapping[str, str]], tuple[list[str], dict[str, str]]] | None = None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {
+            "GIT_INDEX_FILE": str(self.folder / "index"),
+            "GIT_OBJECT_DIRECTORY": str(self.folder / "objects"),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self.objects),
+        }
+
+
 def environment(
-    at: Place | None, access: Access | None, identity: Identity | None, index: Path | None
+    at: Place | None, access: Access | None, identity: Identity | None, scratch: Scratch | None
 ) -> dict[str, str]:
     """The whole environment of a git child: nothing else reaches it."""
     settings = list(_SETTINGS)
@@ -102,8 +124,9 @@ def environment(
     if identity is not None:
         for role in ("AUTHOR", "COMMITTER"):
             variables |= {f"GIT_{role}_NAME": identity.name, f"GIT_{role}_EMAIL": identity.email}
-    if index is not None:
-        variables["GIT_INDEX_FILE"] = str(index)
+    if scratch is not None:
+        variables |= scratch.variables
+        settings.append(("core.fsync", "none"))  # what counts is written again when it is let in
     variables["GIT_CONFIG_COUNT"] = str(len(settings))
     for number, (key, value) in enumerate(settings):
         variables |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}

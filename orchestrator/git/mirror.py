@@ -7,8 +7,8 @@ Refs in it:
 
 Guaranteed: whatever moves refs or worktrees holds `lock` (threads and processes); merges and diffs are made
 from commits alone, so that no `.gitattributes` of a pull request hides a change or settles a conflict; the
-token is in no file. Agents share this folder while they run and may write to it: its config and the few files
-that change what git does are put back before every command of ours. A process that rewrites them between
+token is in no file. The sandbox lets nobody else write to this folder. For where there is none, its config and the
+few files that change what git does are put back before every command of ours; a process that rewrites them between
 that moment and git's start is not stopped here.
 """
 
@@ -25,12 +25,13 @@ from orchestrator.errors import Refused, Retry
 from orchestrator.git import abandoned, damage
 from orchestrator.git.access import Access
 from orchestrator.git.disk import discard
-from orchestrator.git.environment import Identity, Place
+from orchestrator.git.environment import Identity, Place, Scratch
 from orchestrator.git.lock import Lock
 from orchestrator.git.run import GitError, Result, git
 from orchestrator.git.seal import seal
 from orchestrator.git.trouble import absent_ref, explain, no_git_host, rejected
 from orchestrator.log import get
+from orchestrator.sandbox import OPEN, Sandbox
 
 LOCAL_TIMEOUT = 600.0  # seconds
 # For one push: when the host's answer breaks off whole, git waits for the rest of it for ever, and holds a slot.
@@ -75,14 +76,20 @@ class Merged:
 
 
 class Mirror:
-    """The bare clone at `path` of the repository that `access` names. `timeout`: seconds for one fetch."""
+    """The bare clone at `path` of the repository that `access` names. `timeout`: seconds for one fetch.
 
-    def __init__(self, path: Path, access: Access, identity: Identity, timeout: float = 1800) -> None:
+    `sandbox`: what holds a git that reads files which others wrote.
+    """
+
+    def __init__(
+        self, path: Path, access: Access, identity: Identity, timeout: float = 1800, sandbox: Sandbox = OPEN
+    ) -> None:
         self.path = path.parent.resolve() / path.name
         self.access = access
         self.identity = identity
         self.place = Place(self.path)
         self.lock = Lock(self.path.with_name(self.path.name + ".lock"))
+        self.sandbox = sandbox
         self._timeout = timeout
         self._ready = False
         self._damaged = False
@@ -270,15 +277,25 @@ class Mirror:
         """Whether the commit has a file or a folder with something in it at `path`."""
         return bool(self.call("ls-tree", "--full-tree", "-z", _rev(sha), "--", path.rstrip("/")).out)
 
+    def text(self, sha: str, path: str, most: int = 100_000) -> str | None:
+        """A file of a commit, at most so many bytes of it; None where there is none."""
+        shown = self.call("cat-file", "blob", f"{_rev(sha)}:{path}", cut=most, accept=(0, 128))
+        return None if shown.code else shown.out.decode("utf-8", "replace")
+
     def log(self, base: str, head: str, *only: str) -> list[str]:
         """The first lines of the commits that `head` has and `base` has not, oldest first; `only`: filters of git's."""
         return self.call("log", "-z", "--reverse", "--format=%s", *only, f"{_rev(base)}..{_rev(head)}", "--").names
+
+    def maintain(self) -> None:
+        """Pack objects and refs once enough have piled up; what nothing refers to stays for git's two weeks."""
+        with self.lock:
+            self.call("-c", "gc.auto=6700", "-c", "gc.autoDetach=false", "gc", "--auto", "--quiet")
 
     def call(
         self,
         *args: str,
         at: Place | None = None,
-        index: Path | None = None,
+        scratch: Scratch | None = None,
         stdin: bytes | None = None,
         cut: int | None = None,
         accept: Sequence[int] = (0,),
@@ -293,7 +310,7 @@ class Mirror:
                 *args,
                 at=at or self.place,
                 identity=self.identity,
-                index=index,
+                scratch=scratch,
                 stdin=stdin,
                 cut=cut,
                 timeout=LOCAL_TIMEOUT,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.git.disk import discard, write_whole
-from orchestrator.git.environment import Place
+from orchestrator.git.environment import Place, Scratch
 from orchestrator.git.mirror import TRASH, Mirror
 from orchestrator.git.run import Result
 from orchestrator.git.salvage import unkept
@@ -37,7 +37,8 @@ class Registration:
         self,
         *args: str,
         at: Place | None = None,
-        index: Path | None = None,
+        scratch: Scratch | None = None,
+        stdin: bytes | None = None,
         cut: int | None = None,
         accept: Sequence[int] = (0,),
     ) -> Result:
@@ -46,7 +47,7 @@ class Registration:
         common = self.folder / "commondir"
         if self.folder.is_dir() and (not common.is_file() or common.is_symlink() or common.read_bytes() != _COMMON):
             write_whole(common, _COMMON)
-        return self.mirror.call(*args, at=at or self.place, index=index, cut=cut, accept=accept)
+        return self.mirror.call(*args, at=at or self.place, scratch=scratch, stdin=stdin, cut=cut, accept=accept)
 
     @property
     def reading(self) -> Place:

@@ -12,8 +12,8 @@ Guaranteed for every call:
 - the child has a process group of its own, which is killed as a whole after `timeout` seconds.
 
 Not guaranteed: settings that have no neutral value (`filter.*`, `url.*.insteadOf`) still act when they stand
-in the repository's own config; `Mirror` rewrites that file before each use. Whoever runs as the same user at
-the same moment can win that race; closing it needs a sandbox around the agent.
+in the repository's own config; `Mirror` rewrites that file before each use, and the sandbox makes it read-only for
+whoever else runs meanwhile. Without a sandbox that race can be won.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from typing import BinaryIO
 from orchestrator.errors import Missing, Stopped
 from orchestrator.git.access import Access
 from orchestrator.git.environment import Identity as Identity
-from orchestrator.git.environment import Place, environment
+from orchestrator.git.environment import Place, Scratch, environment
 
 OLDEST = (2, 39)
 FLOOD = 256 * 1024 * 1024
@@ -88,7 +88,7 @@ def git(
     at: Place | None = None,
     access: Access | None = None,
     identity: Identity | None = None,
-    index: Path | None = None,
+    scratch: Scratch | None = None,
     stdin: bytes | None = None,
     timeout: float = 120,
     accept: Sequence[int] = (0,),
@@ -97,17 +97,17 @@ def git(
 ) -> Result:
     """Run `git args` and wait for it.
 
-    `at`: the repository; None means none at all. `access`: allows this remote, and no other. `index`: an index
-    file in place of the repository's own. `timeout`: seconds. `cut`: keep this many bytes of output, then end
-    the child; without it more than 256 MiB is an error. `packets`: tell in the result whether the other side spoke
-    git's own protocol.
+    `at`: the repository; None means none at all. `access`: allows this remote, and no other. `scratch`: with an
+    index and new objects of its own, inside its walls. `timeout`: seconds. `cut`: keep this many bytes of output, then
+    end the child; without it more than 256 MiB is an error. `packets`: tell in the result whether the other side
+    spoke git's own protocol.
     Raises GitError on any exit code but those in `accept`, Missing without git, Stopped after `end_all()`.
     """
-    variables = environment(at, access, identity, index)
+    variables = environment(at, access, identity, scratch)
     if packets:
         variables["GIT_TRACE_PACKET"] = "1"
     with TemporaryFile() as errors, _input(stdin) as source:
-        process = _spawn(args, variables, at, source, errors)
+        process = _spawn(args, variables, at, scratch, source, errors)
         try:
             out, timed_out = _read(process, timeout, FLOOD if cut is None else cut)
         finally:
@@ -171,16 +171,24 @@ def _input(stdin: bytes | None) -> Iterator[BinaryIO | int]:
 
 
 def _spawn(
-    args: Sequence[str], variables: dict[str, str], at: Place | None, stdin: BinaryIO | int, stderr: BinaryIO
+    args: Sequence[str],
+    variables: dict[str, str],
+    at: Place | None,
+    scratch: Scratch | None,
+    stdin: BinaryIO | int,
+    stderr: BinaryIO,
 ) -> subprocess.Popen[bytes]:
     if shutil.which("git", path=variables["PATH"]) is None:
         raise Missing("git is not installed, or not in PATH. Install git 2.39 or newer.")
     tree = at.work_tree if at else None
     if tree is not None and (tree.is_symlink() or not tree.is_dir()):
         raise GitError(args, 128, f"the work tree {tree} is gone".encode())
+    argv, cwd = ["git", *args], tree or Path("/")
+    if scratch is not None and scratch.wrap is not None:
+        argv, variables = scratch.wrap(argv, cwd, variables)
     process = subprocess.Popen(
-        ["git", *args],
-        cwd=tree or "/",
+        argv,
+        cwd=cwd,
         env=variables,
         stdin=stdin,
         stdout=subprocess.PIPE,

@@ -9,7 +9,7 @@ Guaranteed: every call names the repository, its common folder and the work tree
 that a `.git` file that was replaced leads nowhere (A32, A33); commits are built in an index of our own, so
 that neither a corrupt index nor its flags hide a change; nothing outside of the mirror's folder is deleted.
 Not guaranteed: two writers in one worktree. The caller ends all processes of a run before it calls
-`collect`, `save`, `reset` or `remove`.
+`collect`, `save` or `remove`.
 
 The names of two worktrees of one mirror must differ.
 """
@@ -17,22 +17,19 @@ The names of two worktrees of one mirror must differ.
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.errors import Refused
 from orchestrator.git import content
-from orchestrator.git.disk import changed_since, discard
+from orchestrator.git.disk import changed_since, discard, discard_later
 from orchestrator.git.environment import EMPTY_TREE
 from orchestrator.git.mirror import LARGEST_DIFF, Mirror
-from orchestrator.git.registration import ANY, Registration, holders
+from orchestrator.git.registration import Registration, holders
 from orchestrator.git.run import GitError
 from orchestrator.git.salvage import UNSAID, keep, keep_tree
+from orchestrator.git.staging import staging
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?<!\.lock)(?<!\.)")
-_PLAIN_DIFF = ("--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all")
 _ADD = (
     *("worktree", "add", "--quiet", "--detach", "--no-checkout"),
     *("--lock", "--reason", "initializing", "--"),
@@ -67,9 +64,7 @@ class Worktree:
         # The slow half: writing files needs no lock, and would keep every other item waiting.
         self._known.call("reset", "--hard", "--quiet")
         self._known.finished()
-        for path in trash:
-            with suppress(OSError):  # what was here before must not stop what begins; `housekeeping` tries again
-                discard(path)
+        discard_later(trash)
 
     def usable(self) -> bool:
         """Whether it is there whole, so that somebody could go on in it."""
@@ -111,12 +106,12 @@ class Worktree:
             )
         self._refuse_conflicts()
         self._known.settle()
-        with self._index(head) as index:
-            for path in self._own_repositories(index):
+        with staging(self._known, head) as files:
+            for path in files.own_repositories():
                 raise content.refused_nested(path)
-            content.check_files(self.mirror, self._known.place, index, head)
+            content.check_files(self.mirror, self.path, files.files(), head)
             try:
-                tree = self._add(index)
+                tree = files.tree()
             except GitError as error:
                 refused = content.refused_file(error)
                 if refused is None:
@@ -136,22 +131,13 @@ class Worktree:
 
     def modified(self) -> list[str]:
         """The tracked files that differ from HEAD."""
-        return self._known.call("diff", "--name-only", "-z", *_PLAIN_DIFF, "HEAD", "--").names
+        with staging(self._known, self.head()) as files:
+            return files.modified()
 
     def changes(self) -> bytes:
         """What changed in tracked files since HEAD, as a diff; at most its first 16 MiB."""
-        return self._known.call("diff", "--no-color", *_PLAIN_DIFF, "HEAD", "--", cut=LARGEST_DIFF).out
-
-    def reset(self, sha: str) -> None:
-        """Exactly the files of `sha`, detached; everything else in the folder is deleted, unsaved."""
-        self._known.settle()
-        with self.mirror.lock:
-            self._known.call("update-ref", "--no-deref", "HEAD", sha)
-            self.mirror.call("update-ref", self._known.start, sha)
-        self._known.restore_link()
-        self._known.fresh_index(sha)
-        self._known.call("clean", "-ffdx", "--quiet")
-        self._known.call("reset", "--hard", "--quiet")
+        with staging(self._known, self.head()) as files:
+            return files.changes(LARGEST_DIFF)
 
     def remove(self) -> None:
         """Unregister and delete the worktree, and its branch when the remote has all of it. Absent is fine."""
@@ -159,8 +145,7 @@ class Worktree:
             return
         with self.mirror.lock:
             trash = self._known.withdraw()
-        for path in trash:
-            discard(path)
+        discard_later(trash)
 
     def retire(self, before: float, why: str) -> bool:
         """Save and remove what nobody changed since `before` (seconds since 1970); False when somebody did.
@@ -197,8 +182,8 @@ class Worktree:
         """Whether `save` cannot keep all of the folder."""
         if not self.path.is_dir() or not content.nested(self.path):
             return False
-        with self._index(self._known.head()) as index:
-            return bool(self._own_repositories(index))
+        with staging(self._known, self._known.head()) as files:
+            return bool(files.own_repositories())
 
     def _set_aside(self) -> None:
         number = 1
@@ -234,23 +219,11 @@ class Worktree:
     def _descends(self, start: str, head: str) -> bool:
         return self.mirror.call("merge-base", "--is-ancestor", start, head, accept=(0, 1)).code == 0
 
-    @contextmanager
-    def _index(self, head: str | None) -> Iterator[Path]:
-        """An index of our own that holds HEAD's files."""
-        with tempfile.TemporaryDirectory(prefix="orchestrator-index-") as folder:
-            index = Path(folder) / "index"
-            self._known.call("read-tree", head or EMPTY_TREE, at=self._known.reading, index=index)
-            yield index
-
     def _snapshot(self, head: str | None) -> str:
         if not self.path.is_dir() or self.path.is_symlink():
             return EMPTY_TREE
-        with self._index(head) as index:
-            return self._add(index, *(f":(exclude,literal){path}" for path in content.nested(self.path)))
-
-    def _add(self, index: Path, *exclude: str) -> str:
-        self._known.call("add", "--all", "--", ".", *exclude, at=self._known.reading, index=index)
-        return self._known.call("write-tree", at=self._known.reading, index=index).text
+        with staging(self._known, head) as files:
+            return files.tree(*content.nested(self.path))
 
     # -- what collect refuses
 
@@ -260,17 +233,3 @@ class Worktree:
             raise Refused(
                 f"A merge was left with conflicts in `{unmerged[0].partition(chr(9))[2]}`, so nothing was pushed."
             )
-
-    def _own_repositories(self, index: Path) -> list[str]:
-        """Nested repositories that git would see; package managers leave others in ignored folders."""
-        # `./`, because a name that begins with a colon would be read as a pattern.
-        answers = (
-            (
-                path,
-                self._known.call(
-                    "check-ignore", "-q", "--", f"./{path}", at=self._known.reading, index=index, accept=ANY
-                ),
-            )
-            for path in content.nested(self.path)
-        )
-        return [path for path, ignored in answers if ignored.code != 0]

@@ -8,15 +8,16 @@ from typing import Any
 from urllib.parse import quote
 
 from orchestrator.errors import Missing, Retry
-from orchestrator.github import ci, shape
+from orchestrator.github import ci, facts, shape
 from orchestrator.github.transport import Answer, ApiError, Moved, NoJson, TokenRefused, Transport
 from orchestrator.model import (
+    Access,
     Actor,
     BranchRules,
     CheckRun,
     Comment,
     Issue,
-    LabelEvent,
+    IssueFacts,
     MergeState,
     Permission,
     PullRequest,
@@ -108,6 +109,7 @@ class Api:
         self.transport = transport
         self.name = name
         self.called = name  # on GitHub, where somebody may have renamed it
+        self._seen: dict[int, tuple[str | None, Access]] = {}
 
     @property
     def _at(self) -> str:
@@ -155,29 +157,42 @@ class Api:
         node = self.transport.graphql("CommentEdits", COMMENT_EDITS, {"id": comment.node_id})["node"]
         return node is None or node.get("lastEditedAt") is not None
 
-    def labelled_by(self, number: int, label: str) -> LabelEvent | None:
-        """The newest event that put `label` on; None when GitHub shows none."""
-        newest = None
-        for event in self.transport.pages(f"{self._at}/issues/{number}/events"):
-            if event["event"] == "labeled" and event["label"]["name"].lower() == label.lower():
-                newest = shape.label_event(event)
-        return newest
+    def issue_facts(self, number: int) -> IssueFacts:
+        """Who labelled an issue and who wrote its text when. Retry for an answer that is not what was asked for."""
+        owner, name = self.called.split("/")
+        data = self.transport.graphql("IssueFacts", facts.ISSUE_FACTS, {"o": owner, "r": name, "n": number})
+        try:
+            return facts.issue_facts(data["repository"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise Retry(f"what GitHub says of #{number} cannot be understood: {error!r}") from error
 
     def permission(self, actor: Actor) -> Permission:
+        """As `access`, without the role."""
+        return self.access(actor).permission
+
+    def access(self, actor: Actor) -> Access:
         """Live. A renamed or re-registered login, an unknown word and a 404 are all `none`.
 
         A 403 is passed on: it says that *we* may not write any more, and nothing of the one who is asked about.
         """
+        return self._access(actor, None)[1]
+
+    def access_again(self, actor: Actor) -> Access:
+        """As `access`, for whom is asked about at every poll: by a request that is free while nothing changed."""
+        self._seen[actor.id] = self._access(actor, self._seen.get(actor.id))
+        return self._seen[actor.id][1]
+
+    def _access(self, actor: Actor, seen: tuple[str | None, Access] | None) -> tuple[str | None, Access]:
+        path = f"{self._at}/collaborators/{quote(actor.login, safe='')}/permission"
         try:
-            data = self.transport.get(f"{self._at}/collaborators/{quote(actor.login, safe='')}/permission").data
+            answer = self.transport.get(path, etag=seen[0] if seen else None)
         except ApiError as error:
             if error.status == 404:
-                return Permission.NONE
+                return None, Access(Permission.NONE)
             raise
-        if int((data.get("user") or {}).get("id", 0)) != actor.id:
-            return Permission.NONE
-        word = data.get("permission")
-        return Permission(word) if word in {p.value for p in Permission} else Permission.NONE
+        if seen is not None and answer.status == 304:
+            return seen
+        return answer.headers.get("etag"), _rights(actor, answer.data)
 
     def react(self, number: int, content: str) -> None:
         self.transport.write("POST", f"{self._at}/issues/{number}/reactions", {"content": content})
@@ -216,11 +231,9 @@ class Api:
         """Open PRs that want to be merged into `branch`."""
         return [int(p["number"]) for p in self.transport.pages(f"{self._at}/pulls", base=branch, state="open")]
 
-    def create_pull(self, title: str, head: str, base: str, body: str) -> int:
-        answer = self.transport.write(
-            "POST", f"{self._at}/pulls", {"title": title, "head": head, "base": base, "body": body}
-        )
-        return int(answer.data["number"])
+    def create_pull(self, title: str, head: str, base: str, body: str, draft: bool) -> int:
+        wanted = {"title": title, "head": head, "base": base, "body": body, "draft": draft}
+        return int(self.transport.write("POST", f"{self._at}/pulls", wanted).data["number"])
 
     def reviews(self, number: int) -> list[Review]:
         """Every review, oldest first."""
@@ -370,3 +383,10 @@ class Api:
             for node in nodes
             if node["state"] == "OPEN" and node["repository"]["nameWithOwner"].lower() == self.called.lower()
         ]
+
+
+def _rights(actor: Actor, data: Any) -> Access:
+    word = data.get("permission")
+    if int((data.get("user") or {}).get("id", 0)) != actor.id or word not in [p.value for p in Permission]:
+        return Access(Permission.NONE)
+    return Access(Permission(word), str(data.get("role_name") or ""))

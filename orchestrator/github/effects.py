@@ -24,6 +24,7 @@ from orchestrator.log import get
 from orchestrator.marks import Marks, claimed, said
 from orchestrator.model import Job
 from orchestrator.quoting import cap
+from orchestrator.redactor import OURS
 
 READ_BACK = 10.0  # seconds before an unknown outcome is looked for
 TRIES = 3
@@ -110,10 +111,9 @@ class Effects:
 
     def said_before(self, key: str, number: int, text: str) -> bool:
         """Whether another comment of ours on the same issue or PR says exactly this."""
-        mark = self._marks.of(self._job(), key)
+        mark, words = self._marks.of(self._job(), key), OURS.text(cap(text))
         return any(
-            self._marks.fit(c) and not c.body.startswith(mark) and said(c) == cap(text)
-            for c in self._api.comments(number)
+            self._marks.fit(c) and not c.body.startswith(mark) and said(c) == words for c in self._api.comments(number)
         )
 
     def show(self, key: str, number: int, text: str) -> None:

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from orchestrator.model import Actor, Comment, Issue, LabelEvent, PullRequest, Repo, Review
+from orchestrator.model import (
+    Actor,
+    Comment,
+    Issue,
+    PullRequest,
+    Repo,
+    Review,
+)
 
 Json = Mapping[str, Any]
 
@@ -87,13 +94,4 @@ def review(data: Json) -> Review:
         state=str(data["state"]),
         head=str(data.get("commit_id") or ""),
         body=str(data.get("body") or ""),
-    )
-
-
-def label_event(data: Json) -> LabelEvent:
-    return LabelEvent(
-        id=int(data["id"]),
-        label=str(data["label"]["name"]),
-        actor=actor(data.get("actor")),
-        created_at=seconds(data["created_at"]),
     )

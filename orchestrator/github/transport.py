@@ -6,12 +6,15 @@ without its query string and returns an empty success for a 307); an answer that
 trouble, never an empty list. While GitHub limits us every thread waits in front of the gate: a limited
 request was refused before it did anything, so it is sent again afterwards, whatever its method.
 
+Every text that leaves in a write is redacted here (`outgoing`).
+
 What a caller meets: `Answer` for 2xx and 304, `ApiError` for a definite no, `Unknown` when a write may or
 may not have happened, `Retry` when a read failed for reasons that pass.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
@@ -29,8 +32,11 @@ from github import Auth, Github
 from orchestrator import __version__
 from orchestrator.clock import Clock, Stop
 from orchestrator.errors import Retry, Stopped
-from orchestrator.github.trouble import SECONDARY_PAUSE, limited, what_happened
+from orchestrator.github.outgoing import redacted
+from orchestrator.github.trouble import SECONDARY_PAUSE, limited, quota, what_happened
 from orchestrator.log import get
+from orchestrator.model import Quota
+from orchestrator.redactor import OURS
 
 READ_TRIES = 3
 REFUSALS = 2  # answers 401 in a row that mean it
@@ -101,15 +107,6 @@ class Answer:
         return found.group(1) if found else None
 
 
-@dataclass(frozen=True)
-class Quota:
-    """What GitHub said of the hourly limit in its last answer."""
-
-    limit: int
-    remaining: int
-    reset: float
-
-
 class Transport:
     """All requests of one token. Thread-safe."""
 
@@ -120,8 +117,8 @@ class Transport:
         self._clock = clock
         self._stop = stop
         host = urllib.parse.urlsplit(self.url).hostname or ""
-        public = host == "api.github.com" or host.endswith(".ghe.com")
-        self._gap = (1.0 if public else 0.0) if write_gap is None else write_gap
+        self.public = host == "api.github.com" or host.endswith(".ghe.com")
+        self._gap = (1.0 if self.public else 0.0) if write_gap is None else write_gap
         self._local = threading.local()
         self._lock = threading.Lock()
         self._writing = threading.Lock()
@@ -172,6 +169,7 @@ class Transport:
         `patient` False: Retry instead of a wait, for a write whose reasons would be stale after it.
         """
         asked = self._clock.now()
+        outgoing = None if body is None else redacted(body)
         while True:
             # Before the lock, which must not be held through a limit: others would wait behind it, unasked.
             self._gate(patient)
@@ -180,7 +178,7 @@ class Transport:
                 if not patient and self._clock.now() - asked > IMPATIENCE:
                     raise Retry("Other changes took their time.", 0.0)
                 try:
-                    return self._ask(method, path, {}, {}, body)
+                    return self._ask(method, path, {}, {}, outgoing)
                 except _Limited:
                     continue
                 except _Unauthorized as trouble:
@@ -209,6 +207,11 @@ class Transport:
             raise ApiError(200, str(errors[0].get("message", "")), errors)
 
     @property
+    def fingerprint(self) -> str:
+        """Tells this token from others, and nothing of it."""
+        return hashlib.sha256(f"{self.url} {self._token}".encode()).hexdigest()[:16]
+
+    @property
     def refused(self) -> bool:
         """Whether GitHub does not take the token any more."""
         return self._refused >= REFUSALS
@@ -218,6 +221,7 @@ class Transport:
         with self._lock:
             if token == self._token:
                 return False
+            OURS.learn(token)
             self._token, self._local = token, threading.local()
         get().info("token_replaced")
         return True
@@ -331,12 +335,7 @@ class Transport:
     def _note(self, headers: Mapping[str, str]) -> None:
         if not self.date and "date" in headers:
             self.date = parsedate_to_datetime(headers["date"]).timestamp()
-        if "x-ratelimit-remaining" in headers and "x-ratelimit-limit" in headers:
-            self.quota = Quota(
-                int(headers["x-ratelimit-limit"]),
-                int(headers["x-ratelimit-remaining"]),
-                float(headers.get("x-ratelimit-reset", 0)),
-            )
+        self.quota = quota(headers) or self.quota
 
 
 def _tried_enough(call: tenacity.RetryCallState) -> bool:

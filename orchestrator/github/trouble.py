@@ -1,4 +1,4 @@
-"""What an answer of GitHub's that is no good one means: a limit, or what happened to the connection."""
+"""What GitHub says of its limits in an answer, and what happened to a connection that gave none."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 import requests
+
+from orchestrator.model import Quota
 
 SECONDARY_PAUSE = 60.0  # GitHub's minimum where it names no time
 
@@ -51,3 +53,18 @@ def limited(status: int, headers: Mapping[str, str], text: str) -> float | None:
     if status == 429 or any(hint in words for hint in hints):
         return SECONDARY_PAUSE
     return None
+
+
+def quota(headers: Mapping[str, str]) -> Quota | None:
+    """What is left of the hour; None where that is not told, or told of another limit than that of REST."""
+    if headers.get("x-ratelimit-resource", "core") != "core":
+        return None
+    try:
+        return Quota(
+            int(headers["x-ratelimit-limit"]),
+            int(headers["x-ratelimit-remaining"]),
+            float(headers.get("x-ratelimit-reset", 0)),
+            parsedate_to_datetime(headers["date"]).timestamp(),
+        )
+    except (KeyError, ValueError):
+        return None

@@ -6,7 +6,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from structlog.contextvars import bind_contextvars
 from orchestrator import process, refusals, texts
 from orchestrator.agents.base import Agent
 from orchestrator.clock import Clock, Stop
-from orchestrator.errors import Refused, Retry, Stopped
+from orchestrator.decide.schedule import Need
+from orchestrator.errors import Missing, Refused, Retry, Stopped
+from orchestrator.git.disk import discard
 from orchestrator.git.mirror import Mirror
 from orchestrator.git.run import GitError
 from orchestrator.git.worktree import Worktree
@@ -26,6 +28,8 @@ from orchestrator.log import get
 from orchestrator.marks import Marks
 from orchestrator.model import Actor, Job, Kind, PullRequest, Repo, Status
 from orchestrator.pauses import Pauses
+from orchestrator.redactor import OURS
+from orchestrator.sandbox import Walls, prove
 from orchestrator.settings import Settings
 from orchestrator.state import State
 
@@ -43,7 +47,6 @@ class Place:
     folder: Path
     me: Actor
     marks: Marks
-    token: str = field(default="", repr=False)
 
 
 class CommandFailed(Refused):
@@ -121,18 +124,23 @@ class Desk:
 
     def progress(self) -> None:
         """Bring the sticky comment up to date."""
-        self.effects.show(STICKY, self.job.number, texts.progress(self.job))
+        self.effects.show(STICKY, self.job.number, texts.progress(self.job, self.pauses.why_not(Need.BUDGET)))
 
     @property
     def tree(self) -> Worktree:
         """The one worktree of this job."""
         return Worktree(self.mirror, self.place.folder / tree_name(self.job))
 
-    def hidden(self, output: bytes) -> bytes:
-        """Output of a command without the secrets that the daemon knows."""
-        for secret in (self.place.token, *self.settings.secrets):
-            output = output.replace(secret.encode(), b"[secret]") if secret else output
-        return output
+    def caused_by(self, pull: PullRequest) -> None:
+        """Note who caused the work on this PR: its author, or for one of ours who asked for what it was made for."""
+        made = (j for j in self._state.jobs.values() if j.kind is Kind.IMPLEMENT and j.repo == self.job.repo)
+        asked = next((j for j in made if j.pr == pull.number and j.facts.get("asked_by_id")), None)
+        if asked is not None and pull.author == self.place.me:
+            self.keep(asked_by=asked.asked_by)
+            self.note(asked_by_id=asked.facts["asked_by_id"])
+        elif pull.author is not None:
+            self.keep(asked_by=pull.author.login)
+            self.note(asked_by_id=pull.author.id)
 
     def own_issues(self) -> list[int]:
         """Open issues that this job's PR was made for: GitHub links none when the base is not the default branch."""
@@ -157,6 +165,7 @@ class Desk:
         """The outcome stands, whatever happens to the worktree (wrangle#601); the next attempt replaces it anyway."""
         try:
             self.tree.remove()
+            discard(self.session_folder)
         except (OSError, GitError, Refused, Retry) as error:
             get().warning("worktree_kept", trouble=str(error))
 
@@ -165,6 +174,11 @@ class Desk:
         number = uuid.uuid4().hex
         bind_contextvars(run=number[:8])
         return f"{instance_id(self.settings.state_file)}-{number}"
+
+    @property
+    def session_folder(self) -> Path:
+        """What the agent's program keeps of this job's session between two runs."""
+        return self.place.folder / "sessions" / tree_name(self.job)
 
     @property
     def history(self) -> Path:
@@ -186,7 +200,14 @@ class Desk:
         return path
 
     def commands(self, commands: Sequence[str], cwd: Path, log: Path, seconds: float) -> None:
-        """Run the operator's commands in order; CommandFailed names the first that does not pass."""
+        """Run the operator's commands in order; CommandFailed names the first that does not pass.
+
+        Retry while nothing holds them.
+        """
+        try:
+            prove(self.mirror.sandbox)
+        except Missing as trouble:
+            raise Retry(str(trouble)) from trouble
         for number, command in enumerate(commands, 1):
             self.check()
             run_id = self.new_run()
@@ -200,6 +221,9 @@ class Desk:
                 output=part,
                 limits=process.Limits(total=seconds),
                 stop=self.stop,
+                sandbox=self.mirror.sandbox,
+                # A command may change its worktree, and reads the mirror through `.git`.
+                walls=Walls((cwd,), (cwd / ".git", self.mirror.path), network=self.settings.command_network),
             )
             if ended.killed:
                 get().warning("command_left_processes", command=command, ended=ended.killed)
@@ -213,7 +237,7 @@ class Desk:
     def refuse_changes(self, tree: Worktree) -> None:
         """CommandFailed, with the diff, when tracked files are not as they were checked out."""
         if changed := tree.modified():
-            diff = tree.changes()
+            diff = OURS.octets(tree.changes())
             log = self.new_log(f"{tree.name}-changes")
             log.write_bytes(diff)
             self.keep(log=str(log))

@@ -4,22 +4,24 @@ claim → prepare → run → commit → push → open → finish. Every phase c
 a phase needs is on the record, what it does is idempotent or looked for first. The agent's work leaves the
 worktree only as commits; how a run that was cut off goes on is told in `running`.
 
-Guaranteed: nothing starts without write permission of the person who put the label on, read live; one
-branch and one PR for one issue; nothing of a failed attempt is in the next one; a commit that somebody
-else pushed to the branch is never overwritten.
+Guaranteed: nothing starts, and nothing is published, without the right of the person who put the label on, read
+live, or for other words than those that the label was for (`asking`); one branch and one PR for one issue; nothing
+of a failed attempt is in the next one; a commit that somebody else pushed to the branch is never overwritten.
 """
 
 from __future__ import annotations
 
-from orchestrator import texts
+from orchestrator import refusals, texts
 from orchestrator.agents.base import Outcome, Role
 from orchestrator.agents.prompts import implement_prompt
+from orchestrator.decide.authority import wish
 from orchestrator.errors import Refused, Retry
 from orchestrator.git.mirror import Pushed
 from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.instance import instance_id
+from orchestrator.jobs import asking, publishable
 from orchestrator.jobs.desk import STICKY, CommandFailed, Desk, Phase
-from orchestrator.jobs.running import Work, run_agent
+from orchestrator.jobs.running import Work, await_allowance, run_agent
 from orchestrator.marks import claim as claim_of
 from orchestrator.marks import claimed, is_about, is_ours
 from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN, Comment, Status
@@ -31,8 +33,9 @@ def claim(desk: Desk) -> None:
     """Ours now, if it is still wanted and the one who asked may ask."""
     job = desk.job
     issue = desk.api.issue(job.number)
-    event = desk.api.labelled_by(job.number, desk.settings.ready_label)
-    asked = str(event.id) if event else ""
+    facts = asking.read(desk)
+    event = wish(facts.labels, desk.settings.ready_label, desk.place.me.id)
+    asked = event.id if event else ""
     told = job.facts.get("retried") or (event is not None and IN_PROGRESS in issue.labels)
     new_wish = desk.settings.ready_label.lower() in issue.labels and asked != job.facts.get("answered")
     if not issue.open or not (told or new_wish):
@@ -41,17 +44,18 @@ def claim(desk: Desk) -> None:
         else:
             _lie_down(desk, issue.updated_at)
         return
-    desk.keep(trigger=asked, title=issue.title, started_at=desk.clock.now())
-    actor = event.actor if event else None
-    if actor is None or not actor.is_user or not desk.api.permission(actor).may_write:
+    desk.keep(trigger=asked, title=facts.title, started_at=desk.clock.now())
+    no = asking.refusal(desk, facts, event)
+    if event is None or no is not None:
+        key, text = no or ("denied-0", texts.not_allowed_to_label(None, desk.settings.ready_label))
         desk.note(label_seen=issue.updated_at + 1)
-        text = texts.not_allowed_to_label(actor.login if actor else None, desk.settings.ready_label)
-        desk.effects.say(f"refused-{asked}", job.number, text)
+        desk.effects.say(key, job.number, text)
         if IN_PROGRESS in issue.labels:  # ours of before the memory was lost
             desk.effects.again(f"unbusy-{asked}", lambda: desk.api.remove_label(job.number, IN_PROGRESS))
         desk.keep(status=Status.PARKED, reason=text, attempt=job.attempt - 1)
         return
-    desk.keep(asked_by=actor.login, branch=f"feature/issue-{job.number}")
+    desk.keep(branch=f"feature/issue-{job.number}")
+    asking.note_asker(desk, facts, event)
     desk.note(label_seen=issue.updated_at)
     if not _first(desk, asked):
         return
@@ -112,6 +116,7 @@ def _lie_down(desk: Desk, seen: float) -> None:
 def prepare(desk: Desk) -> str:
     """A fresh worktree on our branch: from the open PR where there is one, else from the base."""
     job = desk.job
+    await_allowance(desk)
     desk.progress()
     base_ref = desk.settings.base_branch or desk.api.repo().default_branch
     desk.mirror.ensure()
@@ -144,11 +149,11 @@ def _fresh_tree(desk: Desk) -> None:
 
 def run(desk: Desk) -> str | None:
     """The agent works in the worktree."""
-    number = desk.job.number
     desk.progress()
+    facts = asking.words(desk)
 
     def prompt() -> str:
-        return implement_prompt(desk.api.issue(number), _trusted(desk, desk.api.comments(number)))
+        return implement_prompt(desk.job.number, facts.title, facts.body, *asking.context(desk, facts))
 
     result = run_agent(desk, Work(Role.IMPLEMENT, desk.tree, prompt, lambda: _fresh_tree(desk)))
     if result.outcome is not Outcome.DONE:
@@ -163,30 +168,17 @@ def give_up(desk: Desk) -> None:
     raise Refused(str(desk.job.facts["failure"]))
 
 
-def _trusted(desk: Desk, comments: list[Comment]) -> list[Comment]:
-    """Comments of people who may write; ours and everybody else's stay out of the prompt."""
-    allowed: dict[int, bool] = {}
-    kept = []
-    for comment in comments:
-        author = comment.author
-        if author is None or not author.is_user or is_ours(comment, desk.place.me.id):
-            continue
-        if author.id not in allowed:
-            allowed[author.id] = desk.api.permission(author).may_write
-        if allowed[author.id]:
-            kept.append(comment)
-    return kept
-
-
 def commit(desk: Desk) -> str | None:
     """What the agent committed and what it left in the tree becomes one line of commits."""
     job = desk.job
     desk.check()
+    asking.words(desk)
     tree = desk.tree
     head = tree.collect(f"{texts.pull_title(job.title)}\n\nIssue: #{job.number}\n")
     if head == job.facts["start"]:
         _nothing(desk)
         return None
+    publishable.check(desk, head)
     desk.keep(head=head)
     return "push"
 
@@ -205,8 +197,10 @@ def push(desk: Desk) -> str:
     desk.check()
     desk.progress()
     expected = str(job.facts["remote"]) or None
-    if desk.api.repo().id != desk.place.repo.id:
+    found = desk.api.repo()
+    if (found.id, found.clone_url) != (desk.place.repo.id, desk.place.repo.clone_url):
         raise Retry(f"another repository is called {job.repo} now")
+    asking.words(desk)
     if desk.mirror.push(job.head, job.branch, expected) is Pushed.REJECTED:
         gone = desk.mirror.remote_sha(f"refs/heads/{job.branch}") is None
         raise Refused(texts.branch_gone(job) if gone else texts.pushed_meanwhile(job))
@@ -215,30 +209,53 @@ def push(desk: Desk) -> str:
 
 
 def open_pull(desk: Desk) -> str:
-    """One PR for the branch, found before it is made."""
+    """One PR for the branch, found before it is made; one that steers tools or people waits for a person's eyes."""
     job = desk.job
     desk.check()
     desk.progress()
+    steering = publishable.steering(desk)
 
     def find() -> int | None:
         found = desk.api.find_pull(job.branch)
         return found.number if found else None
 
     def make() -> int:
-        s = desk.settings
-        trigger = s.merge_comment_trigger if s.auto_merge_enabled else ""
-        body = texts.pull_body(job, job.summary, s.setup_commands, s.ready_label, trigger)
+        asking.words(desk)
         try:
-            return desk.api.create_pull(texts.pull_title(job.title), job.branch, job.base_ref, body)
+            return _create(desk, steering, draft=bool(steering))
         except ApiError as error:
-            if error.says("already exists"):
-                # Made by an earlier call without an answer; a new PR may be listed late (F33).
-                raise Unknown("the pull request is not listed yet") from error
+            if steering and error.says("draft pull requests are not supported"):
+                return _create(desk, steering, draft=False)
             raise
 
     number = desk.effects.once(f"pull-{job.trigger}", make, find)
     desk.keep(pr=number)
+    if steering:
+        desk.effects.again(f"steering-{job.trigger}", lambda: desk.api.add_label(number, NEEDS_HUMAN))
+        if job.facts["start"] != job.base:  # it was there before, and its body says nothing of this change
+            desk.effects.say(f"look-{job.trigger}-{job.attempt}", number, _look_first(desk, steering, draft=False))
     return "finish"
+
+
+def _create(desk: Desk, steering: tuple[str, ...], draft: bool) -> int:
+    job, s = desk.job, desk.settings
+    first = _look_first(desk, steering, draft) if steering else ""
+    body = texts.pull_body(job, first, s.setup_commands, s.ready_label, _trigger(desk))
+    try:
+        return desk.api.create_pull(texts.pull_title(job.title), job.branch, job.base_ref, body, draft)
+    except ApiError as error:
+        if error.says("already exists"):
+            # Made by an earlier call without an answer; a new PR may be listed late (F33).
+            raise Unknown("the pull request is not listed yet") from error
+        raise
+
+
+def _look_first(desk: Desk, steering: tuple[str, ...], draft: bool) -> str:
+    return texts.look_first(refusals.touches(steering), desk.job.head, _trigger(desk), draft)
+
+
+def _trigger(desk: Desk) -> str:
+    return desk.settings.merge_comment_trigger if desk.settings.auto_merge_enabled else ""
 
 
 def finish(desk: Desk) -> None:
@@ -255,12 +272,12 @@ def fail(desk: Desk, error: Refused) -> None:
     job = desk.job
     if not job.trigger:
         # Given up before the claim: its label is still on, and must not be taken for a new wish.
-        event = desk.api.labelled_by(job.number, desk.settings.ready_label)
-        job = desk.keep(trigger=str(event.id) if event else "")
+        event = wish(asking.read(desk).labels, desk.settings.ready_label, desk.place.me.id)
+        job = desk.keep(trigger=event.id if event else "")
     path = desk.tree.path
     output = error.output if isinstance(error, CommandFailed) else b""
     again = f"label the issue `{desk.settings.ready_label}` again"
-    text = texts.failed(job, str(error), str(path) if path.exists() else "", again, desk.hidden(output))
+    text = texts.failed(job, str(error), str(path) if path.exists() else "", again, output)
     desk.effects.say(f"failed-{job.trigger}-{job.attempt}", job.number, text)
     _park(desk, str(error))
 

@@ -137,7 +137,8 @@ def _demands(desk: Desk, pull: PullRequest) -> str:
     if pull.author is None or not desk.api.permission(pull.author).may_write:
         return refusals.AUTHOR_MAY_NOT_WRITE
     base = desk.mirror.sha(f"refs/remotes/origin/{pull.base_ref}")
-    steering = protected(desk.mirror.changed(base, desk.job.head)) if base else ()
+    changed = desk.mirror.changed(base, desk.job.head) if base else []
+    steering = protected(changed, desk.settings.protected_paths)
     return refusals.touches(steering) if steering else ""
 
 
@@ -209,7 +210,7 @@ def fail(desk: Desk, error: Refused) -> str | None:
     if "refusal" not in job.facts:
         # One refusal for each person and PR, however often they ask.
         key = f"denied-{job.facts['asked_by_id']}" if isinstance(error, NotAllowed) else f"refused-{job.trigger}"
-        shown = (desk.hidden(error.output), error.what) if isinstance(error, CommandFailed) else ()
+        shown = (error.output, error.what) if isinstance(error, CommandFailed) else ()
         desk.note(refusal=[key, str(error), texts.merge_refused(job, str(error), *shown)])
     return "refuse"
 

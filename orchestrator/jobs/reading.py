@@ -6,10 +6,12 @@ What a crash or a rate limit puts between two of these reads makes the whole blo
 
 from __future__ import annotations
 
+from orchestrator.decide.authority import heard
 from orchestrator.decide.checks import CiVerdict, Reading, judge
 from orchestrator.decide.commands import Verb, parse
 from orchestrator.decide.verdict import Asked, Attempt, Policy, Reviews, Snapshot
 from orchestrator.github.api import Api, MergeFacts
+from orchestrator.jobs.asking import trust
 from orchestrator.jobs.desk import Desk
 from orchestrator.marks import is_ours
 from orchestrator.model import Actor, Approval, BranchRules, Job, MergeState, PullRequest
@@ -121,6 +123,7 @@ def _reviews(desk: Desk, decision: str) -> Reviews:
     def may_write(actor: Actor) -> bool:
         return desk.api.permission(actor).may_write
 
+    trusting = trust(desk.settings)
     approves = Approval(desk.settings.require_approval) is Approval.ALWAYS
     return Reviews(
         decision,
@@ -128,7 +131,7 @@ def _reviews(desk: Desk, decision: str) -> Reviews:
         tuple(
             who.login
             for who, word, head in newest.values()
-            if approves and word == "APPROVED" and head == desk.job.head and may_write(who)
+            if approves and word == "APPROVED" and head == desk.job.head and heard(who, trusting) and may_write(who)
         ),
     )
 

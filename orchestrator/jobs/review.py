@@ -19,10 +19,11 @@ from orchestrator.errors import Refused, Retry
 from orchestrator.git.hunks import postable
 from orchestrator.github.transport import ApiError
 from orchestrator.jobs.desk import STICKY, Desk, Phase
-from orchestrator.jobs.running import Work, run_agent
+from orchestrator.jobs.running import Work, await_allowance, run_agent
 from orchestrator.marks import beginning
 from orchestrator.model import Finding, Status
 
+_CONVENTIONS = ("CLAUDE.md", "AGENTS.md", "CONTRIBUTING.md")  # of the base: those of the head are under review
 REF_TRIES = 5
 REF_WAIT = 10.0  # seconds; GitHub's git server may lag behind its API
 
@@ -39,6 +40,7 @@ def prepare(desk: Desk) -> str | None:
     """Head and base are in the mirror."""
     if not _wanted(desk):
         return None
+    await_allowance(desk)
     job = desk.job
     fetch_pinned(desk, job.number, job.head, job.base_ref)
     base = desk.mirror.sha(f"refs/remotes/origin/{job.base_ref}")
@@ -59,6 +61,7 @@ def _wanted(desk: Desk) -> bool:
         desk.keep(status=Status.DONE, trigger="", reason="the head moved, or the PR was closed or made a draft")
         return False
     desk.keep(head=pull.head_sha, base_ref=pull.base_ref, started_at=job.started_at or desk.clock.now())
+    desk.caused_by(pull)
     if _find(desk) is not None:
         desk.keep(status=Status.DONE, reason="this head has its review already")
         return False
@@ -84,7 +87,9 @@ def run(desk: Desk) -> str:
 
     def prompt() -> str:
         diff = desk.mirror.diff(job.base, job.head).decode(errors="replace")
-        return review_prompt(desk.api.pull(job.number), job.base, diff)
+        found = ((name, desk.mirror.text(job.base, name)) for name in _CONVENTIONS)
+        conventions = ((name, text) for name, text in found if text)
+        return review_prompt(desk.api.pull(job.number), job.base, diff, *conventions)
 
     tree = desk.tree
     result = run_agent(desk, Work(Role.REVIEW, tree, prompt, lambda: tree.create(job.head, None), REVIEW_SCHEMA))

@@ -17,12 +17,13 @@ from typing import Any
 from orchestrator import history, texts
 from orchestrator.agents.base import Bounds, Outcome, Role, RunResult, Task
 from orchestrator.agents.prompts import CONTINUE, REPAIR, prompt_file
+from orchestrator.allowance import Exhausted
 from orchestrator.errors import Missing, Refused, Retry, Stopped
 from orchestrator.git.run import GitError
 from orchestrator.git.worktree import Worktree
 from orchestrator.jobs.desk import STICKY, Desk
 from orchestrator.log import get
-from orchestrator.model import Job
+from orchestrator.model import Actor, Job
 from orchestrator.pauses import SHARED
 
 # What the last run left: cut off by the daemon's death; ended for a reason that passes; given up for a new beginning.
@@ -42,6 +43,14 @@ class Work:
     prompt: Callable[[], str]
     prepared: Callable[[], None]
     schema: Mapping[str, Any] | None = None
+
+
+def await_allowance(desk: Desk) -> None:
+    """Retry, without an attempt lost, while a limit of the day forbids a run: before anything is made for it."""
+    try:
+        desk.pauses.allowance.look(_asker(desk.job))
+    except Exhausted as reached:
+        raise _not_now(desk, reached) from reached
 
 
 def run_agent(desk: Desk, work: Work) -> RunResult:
@@ -132,23 +141,53 @@ def _go_on(desk: Desk, work: Work, left: str) -> RunResult:
 
 
 def _run(desk: Desk, work: Work, session: str, prompt: str, resume: bool) -> RunResult:
-    log, run_id = desk.new_log(work.tree.name), desk.new_run()
-    fresh: dict[str, Any] = {} if resume else {"resumed": 0, "session_cost": 0.0}
-    if not resume and desk.job.facts.get("once_more"):
-        fresh["once_more"] = "used"  # there is nothing to repair in a session that begins
-    desk.keep(session_id=session, run_id=run_id, log=str(log), facts={**desk.job.facts, **fresh, "left": CUT})
+    run_id = desk.new_run()
     bounds = _bounds(desk)
     if resume:  # the program counts the money of this process only
         spent = float(desk.job.facts.get("session_cost", 0.0))
         bounds = replace(bounds, budget_usd=max(0.01, bounds.budget_usd - spent))
-    return desk.agent.run(_task(desk, work, prompt, resume), bounds, desk.stop)
+    try:
+        granted = desk.pauses.allowance.take(run_id, _asker(desk.job), bounds.budget_usd, counts=not resume)
+    except Exhausted as reached:
+        raise _not_now(desk, reached) from reached
+    log = desk.new_log(work.tree.name)
+    fresh: dict[str, Any] = {} if resume else {"resumed": 0, "session_cost": 0.0}
+    if not resume and desk.job.facts.get("once_more"):
+        fresh["once_more"] = "used"  # there is nothing to repair in a session that begins
+    desk.keep(session_id=session, run_id=run_id, log=str(log), facts={**desk.job.facts, **fresh, "left": CUT})
+    try:
+        return desk.agent.run(_task(desk, work, prompt, resume), replace(bounds, budget_usd=granted), desk.stop)
+    except BaseException:
+        desk.pauses.allowance.settle(run_id, 0.0, counts=False)  # it came to no run
+        raise
+
+
+def _asker(job: Job) -> Actor | None:
+    """Who caused the run; None where that account is gone."""
+    found = job.facts.get("asked_by_id")
+    return Actor(int(found), job.asked_by) if found else None
+
+
+def _not_now(desk: Desk, reached: Exhausted) -> Retry:
+    """Said once, on the item; what waits for all stands in `pauses` too, which ends it."""
+    desk.effects.show(STICKY, desk.job.number, texts.limited(desk.job, str(reached), reached.until))
+    return Retry(str(reached), 0.0 if reached.for_all else reached.until - desk.clock.now())
 
 
 def _task(desk: Desk, work: Work, prompt: str, resume: bool) -> Task:
-    job, schema = desk.job, dict(work.schema) if work.schema else None
-    instructions = prompt_file(work.role.value)
+    job = desk.job
     return Task(
-        work.role, work.tree.path, instructions, prompt, job.session_id, job.run_id, desk.recorded_log(), schema, resume
+        work.role,
+        work.tree.path,
+        prompt_file(work.role.value),
+        prompt,
+        job.session_id,
+        job.run_id,
+        desk.recorded_log(),
+        resume=resume,
+        schema=dict(work.schema) if work.schema else None,
+        see=(desk.mirror.path,),
+        keep=desk.session_folder,
     )
 
 
@@ -186,6 +225,7 @@ def _account(desk: Desk, result: RunResult, killed: bool = False) -> bool:
             **told,
         },
     )
+    desk.pauses.allowance.settle(job.run_id, cost, counts=result.outcome not in SHARED)
     desk.keep(
         cost_usd=job.cost_usd + cost,
         turns=job.turns + result.turns,

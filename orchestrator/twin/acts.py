@@ -10,6 +10,7 @@ import re
 
 from orchestrator.twin.world import (
     Comment,
+    Edit,
     Event,
     Issue,
     Label,
@@ -106,8 +107,10 @@ def rename(world: World, issue: Issue, actor: User, title: str) -> None:
     touch(world, issue)
 
 
-def rewrite(world: World, issue: Issue, body: str | None) -> None:
-    """Change the body."""
+def rewrite(world: World, issue: Issue, actor: User, body: str | None) -> None:
+    """Change the body; the first change brings the version before into the list of edits."""
+    issue.edits = issue.edits or [Edit(issue.user, issue.created_at)]
+    issue.edits.append(Edit(actor, world.now()))
     issue.body = body
     touch(world, issue)
     if issue.pull is not None:

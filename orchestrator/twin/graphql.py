@@ -9,10 +9,27 @@ from typing import Any
 from orchestrator.twin import merging, protection, queue, selection
 from orchestrator.twin.selection import Field
 from orchestrator.twin.shapes import maybe_stamp, stamp
-from orchestrator.twin.world import Comment, Issue, Pull, QueueEntry, Repository, ReviewComment, User, World, node_id
+from orchestrator.twin.world import (
+    Comment,
+    Event,
+    Issue,
+    Pull,
+    QueueEntry,
+    Repository,
+    ReviewComment,
+    User,
+    World,
+    node_id,
+)
 
 Json = dict[str, Any]
 Source = Mapping[str, Any]  # a value, or a function of the field's arguments
+_TIMELINE = {  # an item's enum value, type and node id's beginning, by its name in REST
+    "labeled": ("LABELED_EVENT", "LabeledEvent", "LE"),
+    "unlabeled": ("UNLABELED_EVENT", "UnlabeledEvent", "UNLE"),
+    "renamed": ("RENAMED_TITLE_EVENT", "RenamedTitleEvent", "RTE"),
+    "transferred": ("TRANSFERRED_EVENT", "TransferredEvent", "TRE"),
+}
 _MERGEABLE = {True: "MERGEABLE", False: "CONFLICTING", None: "UNKNOWN"}
 
 
@@ -51,6 +68,8 @@ def answer(world: World, viewer: User, text: str, variables: Mapping[str, Any]) 
 def _pick(source: Source, fields: Sequence[Field]) -> Json:
     found: Json = {}
     for field in fields:
+        if field.on and source.get("__typename", field.on) != field.on:
+            continue
         if field.name not in source:
             raise Unknown(f"field {field.name}")
         value = source[field.name]
@@ -64,12 +83,14 @@ def _pick(source: Source, fields: Sequence[Field]) -> Json:
 
 
 def _connection(items: Sequence[Source]) -> Callable[[Mapping[str, Any]], Json]:
-    """A list in pages; a cursor is the number of items before."""
+    """A list in pages, from the front or its `last` ones; a cursor is the number of items before."""
 
     def page(arguments: Mapping[str, Any]) -> Json:
         start = int(arguments.get("after") or 0)
-        end = start + int(arguments["first"])
-        info = {"hasNextPage": end < len(items), "endCursor": str(min(end, len(items)))}
+        end = start + int(arguments["first"]) if "first" in arguments else len(items)
+        if "last" in arguments:
+            start = max(0, len(items) - int(arguments["last"]))
+        info = {"hasNextPage": end < len(items), "endCursor": str(min(end, len(items))), "hasPreviousPage": start > 0}
         return {"nodes": list(items[start:end]), "totalCount": len(items), "pageInfo": info}
 
     return page
@@ -105,6 +126,7 @@ class _Asked:
             "deleteBranchOnMerge": repo.delete_branch_on_merge,
             "defaultBranchRef": {"name": repo.default_branch},
             "pullRequest": lambda arguments: self._pull(repo, arguments["number"]),
+            "issue": lambda arguments: _issue_fields(_issue(repo, arguments["number"])),
         }
 
     def _pull(self, repo: Repository, number: int) -> Source:
@@ -188,6 +210,70 @@ class _Asked:
         except queue.NotQueued as refused:
             raise _Refused("UNPROCESSABLE", str(refused)) from refused
         return {"mergeQueueEntry": _entry_fields(waiter), "clientMutationId": given.get("clientMutationId")}
+
+
+def _issue(repo: Repository, number: int) -> Issue:
+    issue = repo.issues.get(number)
+    if issue is None or issue.pull is not None:
+        said = f"Could not resolve to an Issue with the number of {number}."
+        raise _Refused("NOT_FOUND", said, ["issue"])
+    return issue
+
+
+def _issue_fields(issue: Issue) -> Source:
+    newest = issue.edits[-1] if issue.edits else None
+    edits = [{"editedAt": stamp(e.edited_at), "editor": _actor(e.editor)} for e in reversed(issue.edits)]
+    return {
+        "id": node_id("I", issue.id),
+        "number": issue.number,
+        "title": issue.title,
+        "body": issue.body or "",
+        "state": issue.state.upper(),
+        "labels": _connection([{"name": label.name} for label in issue.labels]),
+        "author": _actor(issue.user),
+        "editor": _actor(newest.editor) if newest else None,
+        "lastEditedAt": stamp(newest.edited_at) if newest else None,
+        "userContentEdits": _connection(edits),
+        "timelineItems": lambda arguments: _connection(
+            [_event_fields(e) for e in issue.events if _is_among(e, arguments.get("itemTypes"))]
+        )(arguments),
+        "comments": _connection([_comment_fields(comment) for comment in issue.comments if not comment.hidden]),
+    }
+
+
+def _is_among(event: Event, wanted: Sequence[str] | None) -> bool:
+    return event.event in _TIMELINE and (wanted is None or _TIMELINE[event.event][0] in wanted)
+
+
+def _event_fields(event: Event) -> Source:
+    _, kind, prefix = _TIMELINE[event.event]
+    return {
+        "__typename": kind,
+        "id": node_id(prefix, event.id),
+        "createdAt": stamp(event.created_at),
+        "actor": _actor(event.actor),
+        "label": {"name": event.label.name} if event.label else None,
+    }
+
+
+def _comment_fields(comment: Comment) -> Source:
+    return {
+        "id": node_id("IC", comment.id),
+        "databaseId": comment.id,
+        "author": _actor(comment.user),
+        "body": comment.body,
+        "createdAt": stamp(comment.created_at),
+        "lastEditedAt": maybe_stamp(comment.edited_at),
+        "isMinimized": comment.minimized,
+    }
+
+
+def _actor(user: User | None) -> Source | None:
+    """GraphQL's login of a bot has no `[bot]` behind it."""
+    if user is None:
+        return None
+    login = user.login.removesuffix("[bot]") if user.type == "Bot" else user.login
+    return {"__typename": user.type, "login": login, "databaseId": user.id}
 
 
 def _entry_fields(waiter: QueueEntry) -> Source:

@@ -88,7 +88,7 @@ def patch_issue(call: Call) -> Reply:
         acts.rename(world, issue, call.viewer, str(call.given("title")))
     # GitHub answers 200 to an oversize body and drops it.
     if "body" in (call.body or {}) and len(call.given("body") or "") <= MAX_BODY:
-        acts.rewrite(world, issue, call.given("body"))
+        acts.rewrite(world, issue, call.viewer, call.given("body"))
     if call.given("labels") is not None:
         _replace_labels(call, issue, [_name(one) for one in call.given("labels")])
     if call.given("state") == "closed":

@@ -95,7 +95,7 @@ def patch_pull(call: Call) -> Reply:
     if call.given("title") not in (None, pull.issue.title):
         acts.rename(world, pull.issue, call.viewer, str(call.given("title")))
     if "body" in (call.body or {}) and len(call.given("body") or "") <= MAX_BODY:
-        acts.rewrite(world, pull.issue, call.given("body"))
+        acts.rewrite(world, pull.issue, call.viewer, call.given("body"))
     if call.given("base") not in (None, pull.base_ref):
         if call.repo.tip(str(call.given("base"))) is None:
             raise invalid("PullRequest", "base", "invalid")

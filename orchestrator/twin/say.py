@@ -72,7 +72,17 @@ class Person(Handle):
             if isinstance(target, CommentHandle):
                 acts.edit_comment(world, target.thing, body)
             else:
-                acts.rewrite(world, target.thing, body)
+                acts.rewrite(world, target.thing, self.thing, body)
+
+    def renames(self, target: IssueHandle, title: str) -> None:
+        """Change the title of an issue or PR."""
+        with self.looking() as world:
+            acts.rename(world, target.thing, self.thing, title)
+
+    def minimizes(self, comment: CommentHandle, minimized: bool = True) -> None:
+        """Hide a comment (as spam, off topic ...), or show it again; moves no time."""
+        with self.looking():
+            comment.thing.minimized = minimized
 
     def deletes(self, comment: CommentHandle) -> None:
         """Delete a comment."""

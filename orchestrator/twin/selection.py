@@ -1,6 +1,6 @@
 """Reads a GraphQL request as far as the twin answers it: which fields are asked for, under which names.
 
-Inline fragments count as part of what they stand in; named fragments and directives are not read.
+Named fragments and directives are not read.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Field:
-    """`name` as the schema has it, `key` as the answer shall have it."""
+    """`name` as the schema has it, `key` as the answer shall have it; `on`: for this type alone."""
 
     name: str
     key: str
     arguments: Mapping[str, Any]
     fields: tuple[Field, ...]
+    on: str = ""  # the type of the fragment that it stands in
 
 
 @dataclass(frozen=True)
@@ -80,24 +81,22 @@ class _Reader:
         self._take()
         return True
 
-    def _selection(self) -> tuple[Field, ...]:
+    def _selection(self, on: str = "") -> tuple[Field, ...]:
         self._take("{")
         fields: list[Field] = []
         while not self._next_is("}"):
             if self._next_is("..."):
-                if self._next_is("on"):
-                    self._take()
-                fields += self._selection()
+                fields += self._selection(self._take() if self._next_is("on") else on)
             else:
-                fields.append(self._field())
+                fields.append(self._field(on))
         return tuple(fields)
 
-    def _field(self) -> Field:
+    def _field(self, on: str) -> Field:
         key = name = self._take()
         if self._next_is(":"):
             name = self._take()
         arguments = self._arguments(")") if self._next_is("(") else {}
-        return Field(name, key, arguments, self._selection() if self._tokens[0] == "{" else ())
+        return Field(name, key, arguments, self._selection() if self._tokens[0] == "{" else (), on)
 
     def _arguments(self, end: str) -> dict[str, Any]:
         found = {}

@@ -70,6 +70,14 @@ class Event:
 
 
 @dataclass(eq=False)
+class Edit:
+    """A version of an issue's body: who wrote it and when. The first is the one that it was opened with."""
+
+    editor: User | None
+    edited_at: int
+
+
+@dataclass(eq=False)
 class Comment:
     id: int
     issue: Issue
@@ -78,6 +86,7 @@ class Comment:
     created_at: int
     updated_at: int
     edited_at: int | None = None
+    minimized: bool = False
     reactions: list[Reaction] = field(default_factory=list)
     hidden: int = 0  # list reads until it shows
     deleted: bool = False
@@ -104,6 +113,7 @@ class Issue:
     assignees: list[User] = field(default_factory=list)
     comments: list[Comment] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    edits: list[Edit] = field(default_factory=list)  # of the body; none while it is as it was opened
     reactions: list[Reaction] = field(default_factory=list)
     pull: Pull | None = None
     hidden: int = 0

@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from pydantic import SecretStr
 
+from orchestrator.agents.base import Agent
 from orchestrator.daemon import Daemon
 from orchestrator.errors import Missing
 from orchestrator.model import Job
@@ -41,6 +42,9 @@ def _settings(folder: Path) -> Settings:
 class FastStage(Stage):
     """`folder` may be used again by the next history."""
 
+    agent: Agent | None = None
+    worktree: type[MemoryWorktree] = MemoryWorktree
+
     def __init__(self, folder: Path, bugs: Bugs) -> None:
         super().__init__()
         self._bugs = bugs
@@ -53,16 +57,16 @@ class FastStage(Stage):
         self.furnish()
         self.wire = Wire(self.twin, self.clock, self.token)
         assert isinstance(thing.bare, MemoryRepository)
-        self.mirror = MemoryMirror(thing.bare, self.fetches)
-        self.settings = _settings(folder)
+        self.mirror = self.mirror_of(thing.bare)
+        self.settings = self.settings_in(folder)
         self.state_file = self.settings.state_file
         self.forget_state()
         self.daemon = None
         self._lost = False
         self._patches: list[Any] = [
             patch("orchestrator.daemon.Transport", transport(self.wire)),
-            patch("orchestrator.watch.Mirror", lambda *_: self.mirror),
-            patch("orchestrator.jobs.desk.Worktree", MemoryWorktree),
+            patch("orchestrator.watch.Mirror", lambda *_, **__: self.mirror),
+            patch("orchestrator.jobs.desk.Worktree", self.worktree),
             patch("orchestrator.process.shell", shell(self.mirror, self.clock, COMMAND_SECONDS, _good)),
             patch("orchestrator.process.sweep", lambda _: 0),
             patch("orchestrator.jobs.desk._end_of", lambda _: b""),
@@ -77,6 +81,12 @@ class FastStage(Stage):
         self.clock.time += 3600
         self.start()
 
+    def settings_in(self, folder: Path) -> Settings:
+        return _settings(folder)
+
+    def mirror_of(self, bare: MemoryRepository) -> MemoryMirror:
+        return MemoryMirror(bare, self.fetches)
+
     def fetches(self) -> bool:
         """One fetch; whether the host answers."""
         faults = self.twin.faults
@@ -89,7 +99,7 @@ class FastStage(Stage):
         while True:
             state = QuickState.open(self.settings.state_file)
             try:
-                daemon = Daemon(self.settings, self.token, state, clock=self.clock)
+                daemon = Daemon(self.settings, self.token, state, agent=self.agent, clock=self.clock)
                 break
             except Missing:
                 state.close()

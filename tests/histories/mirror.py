@@ -11,6 +11,7 @@ from orchestrator.errors import Retry
 from orchestrator.git.mirror import Merged, Mirror, tracking
 from orchestrator.git.worktree import Worktree
 from orchestrator.process import Cause, Ended, Limits
+from orchestrator.sandbox import OPEN, Sandbox, Walls
 from orchestrator.twin.repository import CommitFacts, Person
 from tests.histories.objects import MemoryRepository
 
@@ -30,6 +31,7 @@ class MemoryMirror(Mirror):
         self._refs: dict[str, str] = {}
         self._known: set[str] = set()
         self.worktrees: dict[Path, str] = {}
+        self.sandbox = OPEN
 
     @property
     def damaged(self) -> bool:
@@ -112,7 +114,16 @@ def shell(mirror: MemoryMirror, clock: Clock, seconds: float, passes: Callable[[
     """What stands for `process.shell`: takes `seconds` of the clock, then judges the files of the worktree."""
 
     def run(
-        command: str, *, cwd: Path, env: Mapping[str, str], run_id: str, output: Path, limits: Limits, stop: Stop
+        command: str,
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        run_id: str,
+        output: Path,
+        limits: Limits,
+        stop: Stop,
+        sandbox: Sandbox,
+        walls: Walls,
     ) -> Ended:
         if clock.wait(seconds, stop):
             return Ended(-15, Cause.STOPPED, seconds, 0)

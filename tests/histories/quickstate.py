@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Stopped
-from orchestrator.model import Job
+from orchestrator.model import Job, Quota
 from orchestrator.state import State
 from orchestrator.statefile import RepoMemory
 
@@ -22,7 +22,7 @@ class QuickState(State):
         self._jobs, self._repos = jobs, repos
         self._rest = self._rest if rest is None else rest
 
-    def beat(self) -> None:
+    def beat(self, quota: Quota | None = None) -> None:
         """Nobody asks for the status."""
 
     def requests(self) -> list[tuple[Path, str, str]]:

@@ -29,6 +29,7 @@ SETTINGS: dict[str, Any] = {
     "ci_settle": 60,
     "ci_timeout": 300,
     "pre_merge_commands": (COMMAND,),
+    "sandbox": "off",
 }
 
 

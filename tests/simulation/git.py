@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestrator.errors import Retry
 from orchestrator.git.mirror import Mirror, Pushed, tracking
+from orchestrator.git.run import Result
 from orchestrator.twin.faults import Kind, Trouble
 from orchestrator.twin.repository import CommitFacts
 from tests.histories.mirror import DAEMON, MemoryMirror, MemoryWorktree
@@ -74,6 +75,19 @@ class SimMirror(MemoryMirror):
             raise Retry("the connection broke in the midst of the push")
         self._refs[tracking(ref)] = sha
         return Pushed.DONE
+
+    def call(self, *args: str, **_: object) -> Result:
+        """The patches of the commits that are asked for by `HEAD ^START ...`."""
+        head, start = args[args.index("--") - 3 : args.index("--") - 1]
+        shown = [self.objects.commits[one] for one in self.objects.between(start.removeprefix("^"), head)]
+        files = (self.objects.trees[one.tree].values() for one in shown)
+        return Result(
+            0, b"\n".join([*(one.message.encode() for one in shown), *(f for tree in files for f in tree)]), b""
+        )
+
+    def text(self, sha: str, path: str, most: int = 100_000) -> str | None:
+        found = self.objects.files(sha).get(path)
+        return None if found is None else found[:most].decode()
 
     def diff(self, base: str, head: str) -> bytes:
         return "".join(f"diff --git a/{path} b/{path}\n" for path in self.changed(base, head)).encode()

@@ -78,6 +78,7 @@ class Soak:
             "poll_interval": poll,
             "pre_merge_commands": '["test -f README.md"]',
             "disk_floor_gb": 0,
+            "sandbox": "off",
         }
         self._child = self._start({"clock": str(folder / "clock"), "settings": settings})
         self._process = psutil.Process(self._child.pid)

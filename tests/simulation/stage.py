@@ -85,7 +85,7 @@ class SimStage(Stage):
         run = shell(self.mirror, self.clock, COMMAND_SECONDS, _good)
         self._patches: list[Any] = [
             patch("orchestrator.daemon.Transport", transport(self.wire)),
-            patch("orchestrator.watch.Mirror", lambda *_: self.mirror),
+            patch("orchestrator.watch.Mirror", lambda *_, **__: self.mirror),
             patch("orchestrator.jobs.desk.Worktree", SimWorktree),
             patch("orchestrator.process.shell", run),
             patch("orchestrator.process.sweep", lambda _: 0),

@@ -198,7 +198,10 @@ class Watcher:
         if withdrawn or issue.state != "open":
             return
         pulls = [p for p in self.stage.repo.thing.pulls if p.head_ref == f"feature/issue-{issue.number}"]
-        said = any(WHY_NOT.search(comment.body.split("\n")[0]) for comment in self._ours(issue))
+        said = any(
+            WHY_NOT.search(comment.body.split("\n")[0]) or "may not ask any more" in comment.body
+            for comment in self._ours(issue)
+        )
         if not pulls and not said and NEEDS_HUMAN not in names:
             yield f"#{issue.number} was labelled and never answered: {[c.body[:200] for c in self._ours(issue)]}"
 

@@ -10,6 +10,8 @@ import pytest
 from orchestrator.git.access import Access
 from orchestrator.git.mirror import Mirror
 from orchestrator.git.worktree import Worktree
+from orchestrator.sandbox import OPEN, Bubblewrap, Sandbox
+from tests.boxed import walled
 from tests.gitremote import BOT, Remote, mirror_of
 from tests.worktree.looking import BRANCH
 
@@ -30,9 +32,15 @@ def remote(template: Path, tmp_path: Path) -> Remote:
     return Remote(tmp_path / "remote.git")
 
 
+@pytest.fixture(params=["off", pytest.param("bwrap", marks=walled)])
+def sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    """What git reads the worktree in."""
+    return OPEN if request.param == "off" else Bubblewrap()
+
+
 @pytest.fixture
-def mirror(remote: Remote, tmp_path: Path) -> Mirror:
-    return Mirror(tmp_path / "work" / "mirror.git", Access(str(remote.path)), BOT)
+def mirror(remote: Remote, tmp_path: Path, sandbox: Sandbox) -> Mirror:
+    return Mirror(tmp_path / "work" / "mirror.git", Access(str(remote.path)), BOT, sandbox=sandbox)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from orchestrator.git.mirror import Mirror
 from orchestrator.git.worktree import Worktree
 
@@ -39,3 +41,13 @@ def leave_locks(tree: Worktree) -> None:
 
 def break_index(tree: Worktree) -> None:
     (tree.mirror.path / "worktrees" / tree.name / "index").write_bytes(b"DIRC nonsense")
+
+
+def swept(mirror: Mirror) -> None:
+    """Wait until everything that was moved out of the way is deleted."""
+    pause = threading.Event()
+    for _ in range(2000):
+        if not list(mirror.base.glob(".trash-*")):
+            return
+        pause.wait(0.01)
+    raise AssertionError("what was to be deleted is there after 20 s")

@@ -87,7 +87,7 @@ def test_collect_does_not_care_about_the_agents_index(tree: Worktree, mirror: Mi
 
 
 @pytest.mark.parametrize("name", [".git", ".GIT", "git~1"])
-def test_collect_refuses_a_nested_repository(tree: Worktree, name: str) -> None:
+def test_A39_collect_refuses_a_nested_repository_whatever_it_is_called(tree: Worktree, name: str) -> None:
     inner = tree.path / "vendor" / "lib"
     inner.mkdir(parents=True)
     run_git("init", "-q", cwd=inner)
@@ -105,8 +105,8 @@ def test_a_nested_repository_that_is_ignored_is_nobodys_business(tree: Worktree,
     assert files(mirror, tree.collect("x")) == [".gitignore", "a.txt", "sub/b.txt"]
 
 
-def test_a_nested_repository_runs_none_of_its_programs(tree: Worktree, tmp_path: Path) -> None:
-    """A55: its filters and monitors run on `status`, `diff` and `add` in spite of every setting of ours."""
+def test_A55_a_nested_repository_runs_none_of_its_programs(tree: Worktree, tmp_path: Path) -> None:
+    """Its filters and monitors run on `status`, `diff` and `add` in spite of every setting of ours."""
     witness = tmp_path / "ran"
     script = tmp_path / "evil.sh"
     script.write_text(f"#!/bin/sh\ntouch {witness}\ncat\n")
@@ -128,11 +128,10 @@ def test_a_nested_repository_runs_none_of_its_programs(tree: Worktree, tmp_path:
     tree.save("issue-1")
     with pytest.raises(Refused, match="sub2"):
         tree.collect("x")
-    tree.reset(tree.head())
     assert not witness.exists()
 
 
-def test_collect_refuses_a_submodule_that_the_agent_committed(tree: Worktree) -> None:
+def test_A38_collect_refuses_a_submodule_that_the_agent_committed(tree: Worktree) -> None:
     inner = tree.path / "vendor"
     inner.mkdir()
     run_git("init", "-q", cwd=inner)
@@ -154,7 +153,7 @@ def test_collect_refuses_a_submodule_that_the_agent_committed(tree: Worktree) ->
         ("git", "sub/step/../mirror.git"),
     ],
 )
-def test_collect_refuses_a_link_that_leads_out(tree: Worktree, link: str, target: str) -> None:
+def test_A35_collect_refuses_a_link_that_leads_out(tree: Worktree, link: str, target: str) -> None:
     (tree.path / "sub" / "step").symlink_to("..")
     (tree.path / link).symlink_to(target)
     with pytest.raises(Refused, match=f"`{link}` is a link to .*leads out"):
@@ -243,10 +242,10 @@ def _mirror_config(tree: Worktree, evil: Path) -> None:
 
 
 @pytest.mark.parametrize("attack", [_own_git_folder, _link_elsewhere, _common_dir, _worktree_config, _mirror_config])
-def test_what_was_planted_in_git_files_runs_nothing(
+def test_A32_what_was_planted_in_git_files_runs_nothing(
     tree: Worktree, mirror: Mirror, tmp_path: Path, attack: Callable[[Worktree, Path], None]
 ) -> None:
-    """A31, A32, A33: the daemon names repository, common folder and work tree itself."""
+    """The daemon names repository, common folder and work tree itself."""
     witness = tmp_path / "ran"
     evil = tmp_path / "evil.sh"
     evil.write_text(f"#!/bin/sh\ntouch {witness}\ncat\n")
@@ -258,6 +257,4 @@ def test_what_was_planted_in_git_files_runs_nothing(
     assert tree.modified() == ["a.txt"]
     head = tree.collect("x")
     assert content_of(mirror, head, "a.txt") == b"changed\n"
-    tree.reset(head)
-    assert run_git("status", "--porcelain", cwd=tree.path) == ""
     assert not witness.exists()

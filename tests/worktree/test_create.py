@@ -24,6 +24,7 @@ from tests.worktree.looking import (
     leave_locks,
     registered,
     salvaged,
+    swept,
 )
 
 
@@ -130,7 +131,7 @@ def test_a_worktree_is_made_again_whatever_became_of_it(
     assert (tree.path / "a.txt").read_bytes() == b"a\n"
     assert run_git("branch", "--show-current", cwd=tree.path) == BRANCH
     assert registered(mirror) == ["issue-1"]
-    assert not list(mirror.base.glob(".trash-*"))
+    swept(mirror)
 
 
 def test_a_creation_that_was_killed_is_replaced_without_salvage(mirror: Mirror, start: str) -> None:
@@ -272,4 +273,5 @@ def test_many_worktrees_come_and_go_at_once(mirror: Mirror, start: str) -> None:
         for done in [pool.submit(work, number) for number in range(8)]:
             done.result()
     assert registered(mirror) == []
+    swept(mirror)
     assert [path.name for path in mirror.base.iterdir() if path.is_dir()] == ["mirror.git"]

@@ -10,8 +10,8 @@ import pytest
 from orchestrator.git.mirror import Mirror
 from orchestrator.git.run import GitError
 from orchestrator.git.worktree import Worktree
-from tests.gitremote import Remote, run_git
-from tests.worktree.looking import BRANCH, SALVAGE, dirty, files, leave_locks, registered, salvaged
+from tests.gitremote import run_git
+from tests.worktree.looking import BRANCH, SALVAGE, dirty, files, registered, salvaged, swept
 
 
 def test_save_keeps_everything_once_and_changes_nothing(tree: Worktree, mirror: Mirror) -> None:
@@ -48,24 +48,6 @@ def test_modified_names_tracked_files_only(tree: Worktree) -> None:
     assert tree.modified() == ["sub/b.txt"]
 
 
-def test_reset_shows_exactly_one_commit(tree: Worktree, mirror: Mirror, remote: Remote, start: str) -> None:
-    later = remote.commit({"later.txt": b"1\n"})
-    mirror.fetch("refs/heads/main")
-    (tree.path / "a.txt").write_text("changed\n")
-    run_git("update-index", "--assume-unchanged", "a.txt", cwd=tree.path)
-    (tree.path / "noise.log").write_text("ignored\n")
-    (tree.path / "nested").mkdir()
-    run_git("init", "-q", cwd=tree.path / "nested")
-    leave_locks(tree)
-    tree.reset(later)
-    assert sorted(path.name for path in tree.path.iterdir()) == [".git", ".gitignore", "a.txt", "later.txt", "sub"]
-    assert (tree.path / "a.txt").read_bytes() == b"a\n"
-    assert tree.head() == later
-    assert run_git("branch", "--show-current", cwd=tree.path) == ""
-    assert mirror.sha(f"refs/heads/{BRANCH}") == start
-    assert tree.collect("nothing") == later
-
-
 def test_a_worktree_that_is_gone_is_an_error_and_not_an_empty_answer(tree: Worktree) -> None:
     shutil.rmtree(tree.path)
     for call in (lambda: dirty(tree), tree.modified, lambda: tree.collect("x")):
@@ -91,7 +73,7 @@ def test_remove_takes_folder_registration_and_pushed_branch(tree: Worktree, mirr
     assert not tree.path.exists()
     assert registered(mirror) == []
     assert mirror.sha(f"refs/heads/{BRANCH}") is None
-    assert not list(mirror.base.glob(".trash-*"))
+    swept(mirror)
     tree.remove()
 
 
@@ -125,4 +107,5 @@ def test_remove_deletes_folders_that_were_made_read_only(tree: Worktree) -> None
     deep.chmod(0o000)
     (tree.path / "sub").chmod(0o500)
     tree.remove()
+    swept(tree.mirror)
     assert not list(tree.mirror.base.glob("*issue-1*"))

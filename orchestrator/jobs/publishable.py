@@ -1,0 +1,35 @@
+"""What an agent's commits must be before anybody else sees them: of bounded size, without secrets.
+
+Everything that a push would show is looked at: each commit that the base has not, with its message and its whole
+difference, also of files that git calls binary and of what a later commit takes back.
+Not guaranteed: a secret in pieces or disguised is not found (see `redactor`).
+"""
+
+from __future__ import annotations
+
+from orchestrator import refusals
+from orchestrator.decide.protected import protected
+from orchestrator.errors import Refused
+from orchestrator.jobs.desk import Desk
+from orchestrator.redactor import OURS
+
+_ALL = (
+    *("log", "--patch", "--cc", "--text", "--no-ext-diff", "--no-textconv", "--no-color", "--no-notes"),
+    "--format=%an%n%ae%n%cn%n%ce%n%B",
+)
+
+
+def check(desk: Desk, head: str) -> None:
+    """Refused when `head` must not be pushed."""
+    start, most = str(desk.job.facts["start"]), desk.settings.max_diff_kb
+    shown = desk.mirror.call(*_ALL, head, f"^{start}", f"^{desk.job.base}", "--", cut=most * 1024)
+    if not shown.whole:
+        raise Refused(refusals.too_large(most))
+    if OURS.holds(shown.out):
+        raise Refused(refusals.HOLDS_SECRET)
+
+
+def steering(desk: Desk) -> tuple[str, ...]:
+    """The protected files that this job's commits change."""
+    changed = desk.mirror.changed(str(desk.job.facts["start"]), desk.job.head)
+    return protected(changed, desk.settings.protected_paths)

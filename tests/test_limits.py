@@ -1,0 +1,142 @@
+"""The limits of a day: whose run may begin, with how much money, and when it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.allowance import Allowance, Exhausted
+from orchestrator.decide.limits import DAY, Limits, enough_at, left_usd, run_at, runs_left
+from orchestrator.model import Actor, Spent
+from orchestrator.settings import Settings
+from orchestrator.state import State
+from tests.virtual import VirtualClock
+
+NOW = 1_800_000_000.0
+HOUR = 3600.0
+ALICE, MALLORY = Actor(7, "alice"), Actor(9, "mallory")
+LIMITS = Limits(runs=2, usd=10, run_usd=5)
+
+
+def entry(ago: float, usd: float = 0.0, actor: int = 0) -> Spent:
+    return Spent(NOW - ago, f"{ago}", usd, actor)
+
+
+def test_what_left_the_day_counts_no_more() -> None:
+    spent = (entry(DAY, 9.0), entry(DAY - 1, 2.5), entry(HOUR, 1.0))
+    assert left_usd(spent, LIMITS, NOW) == 6.5
+    assert left_usd((entry(1, 99.0),), LIMITS, NOW) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("spent", "at"),
+    [
+        ((), 0.0),
+        ((entry(HOUR, 9.5),), 0.0),
+        ((entry(HOUR, 9.6),), DAY - HOUR),
+        ((entry(3 * HOUR, 0.05), entry(2 * HOUR, 5.0), entry(HOUR, 4.6)), DAY - 2 * HOUR),
+    ],
+)
+def test_enough_is_there_when_enough_of_what_was_spent_left_the_day(spent: tuple[Spent, ...], at: float) -> None:
+    assert enough_at(spent, LIMITS, NOW) == NOW + at
+
+
+def test_a_small_budget_is_enough_for_a_run_of_its_size() -> None:
+    assert enough_at((), Limits(1, 0.2, 5), NOW) == NOW
+    assert enough_at((entry(HOUR, 0.1),), Limits(1, 0.2, 5), NOW) == NOW + DAY - HOUR
+
+
+def test_runs_are_counted_for_each_person() -> None:
+    spent = (entry(3 * HOUR, actor=7), entry(2 * HOUR, actor=9), entry(HOUR, actor=7), entry(60, actor=0))
+    assert [runs_left(spent, who, LIMITS, NOW) for who in (7, 9, 8)] == [0, 1, 2]
+    assert run_at(spent, 7, LIMITS, NOW) == NOW + DAY - 3 * HOUR
+    assert run_at(spent, 9, LIMITS, NOW) == NOW
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    opened = State.open(tmp_path / "state.json")
+    yield opened
+    opened.close()
+
+
+def allowance(state: State, clock: VirtualClock, **given: Any) -> Allowance:
+    wanted = {"max_runs_per_actor_day": 2, "daily_budget_usd": 10, "run_budget_usd": 5, **given}
+    return Allowance(state, Settings(github_repo="acme/app", **wanted), clock)
+
+
+def test_a_run_sets_its_budget_aside_and_gives_back_what_it_did_not_take(state: State) -> None:
+    clock = VirtualClock()
+    ours = allowance(state, clock)
+    assert ours.take("1", ALICE, 5.0, counts=True) == 5.0
+    assert ours.take("2", MALLORY, 7.0, counts=True) == 5.0, "no more than what is left"
+    with pytest.raises(Exhausted) as reached:
+        ours.take("3", MALLORY, 5.0, counts=True)
+    assert (reached.value.for_all, reached.value.until) == (True, clock.now() + DAY)
+    assert "$10" in str(reached.value)
+    ours.settle("1", 0.25)
+    assert ours.take("3", MALLORY, 5.0, counts=True) == 4.75
+    ours.settle("probe", 0.01)
+    assert sum(one.usd for one in state.spent) == pytest.approx(10.01)
+
+
+def test_a_person_whose_runs_are_used_up_waits_and_others_do_not(state: State) -> None:
+    clock = VirtualClock()
+    ours = allowance(state, clock, daily_budget_usd=1000)
+    begun = clock.now()
+    for name in ("1", "2"):
+        ours.take(name, MALLORY, 1.0, counts=True)
+        clock.advance(HOUR)
+    with pytest.raises(Exhausted, match="@mallory") as reached:
+        ours.look(MALLORY)
+    assert (reached.value.for_all, reached.value.until) == (False, begun + DAY)
+    ours.look(ALICE)
+    ours.look(None)
+    ours.take("3", MALLORY, 1.0, counts=False)  # the rest of an earlier run
+    ours.settle("2", 0.5, counts=False)  # it met an outage
+    ours.take("4", MALLORY, 1.0, counts=True)
+    with pytest.raises(Exhausted):
+        ours.take("5", MALLORY, 1.0, counts=True)
+    clock.advance(DAY - HOUR)
+    ours.look(MALLORY)
+
+
+def test_an_account_that_is_gone_is_a_person_too(state: State) -> None:
+    ours = allowance(state, VirtualClock())
+    ours.take("1", None, 1.0, counts=True)
+    ours.take("2", None, 1.0, counts=True)
+    with pytest.raises(Exhausted, match="account"):
+        ours.take("3", None, 1.0, counts=True)
+
+
+def test_the_limits_outlive_a_restart_and_old_entries_do_not_pile_up(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    state = State.open(tmp_path / "state.json")
+    allowance(state, clock).take("1", ALICE, 5.0, counts=True)
+    state.close()
+    state = State.open(tmp_path / "state.json")
+    assert allowance(state, clock).take("2", ALICE, 9.0, counts=True) == 5.0
+    with pytest.raises(Exhausted):
+        allowance(state, clock).look(ALICE)
+    clock.advance(DAY)
+    allowance(state, clock).take("3", ALICE, 5.0, counts=True)
+    assert [one.run_id for one in state.spent] == ["3"]
+    state.close()
+
+
+def test_two_threads_never_get_the_same_last_dollar(state: State) -> None:
+    clock = VirtualClock()
+    ours = allowance(state, clock, max_runs_per_actor_day=100)
+
+    def take(number: int) -> float:
+        try:
+            return ours.take(str(number), ALICE, 1.0, counts=True)
+        except Exhausted:
+            return 0.0
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(take, range(24))) == 10.0
