@@ -42,6 +42,7 @@ _HEAD = 8 * 1024  # bytes; a CONNECT has some hundred
 _LAST = 2.0  # seconds that the end waits for a tunnel; one that still looks up a name ends by itself
 _TOLD = 20  # different refused hosts that are worth a line in the log each
 _REQUEST = re.compile(rb"([A-Z]+) ([!-~]+) HTTP/1\.[01]")
+_LONGEST = 60  # bytes of the folder for temporary files; `/orchestrator-gate-12345678/socket` follows
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -100,7 +101,9 @@ class Egress:
         self._log = get(**get_contextvars())  # the threads have no context of the run's
 
     def __enter__(self) -> Gate:
-        self._folder = Path(tempfile.mkdtemp(prefix="orchestrator-gate-"))
+        # The kernel takes about a hundred bytes for a socket's path.
+        place = None if len(tempfile.gettempdir()) < _LONGEST else "/tmp"
+        self._folder = Path(tempfile.mkdtemp(prefix="orchestrator-gate-", dir=place))
         path = self._folder / "socket"
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))

@@ -10,18 +10,19 @@ from pathlib import Path
 
 from orchestrator.model import Quota
 
+LENGTH = 400  # bytes, more than the longest
+
 
 def leave(path: Path, quota: Quota | None) -> None:
     """Now, and what is left of GitHub's limit. A full disk must not end the loop."""
     text = "" if quota is None else json.dumps(dataclasses.asdict(quota))
-    temporary = path.with_name(f"{path.name}.tmp")
     with contextlib.suppress(OSError):
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, text.encode())
+            # In place and always of one length, so that nobody finds a part of it.
+            os.pwrite(fd, text.ljust(LENGTH).encode(), 0)
         finally:
             os.close(fd)
-        temporary.replace(path)
 
 
 def found(path: Path) -> tuple[float | None, Quota | None]:

@@ -62,7 +62,7 @@ class Watch:
         self._token = token
         self._sandbox = sandbox
         self._feed = Feed(Api(transport, name), settings.ready_label, IN_PROGRESS)
-        self._quiet = _Quiet(settings.review_debounce)
+        self._quiet = _Quiet(settings.review_debounce if settings.review_prs != "off" else 0.0)
 
     @property
     def _api(self) -> Api:
@@ -220,7 +220,7 @@ class _Quiet:
 
     def note(self, world: World, due: bool) -> None:
         """What was decided, now that all of it is done."""
-        if not due and world.now > self._since + self._debounce:
+        if not due and world.now >= self._since + self._debounce:
             self._until = world.now + QUIET
 
 

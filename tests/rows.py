@@ -1,4 +1,4 @@
-"""The 126 rows of the merge specification and the 79 faults, and which test holds each.
+"""The 126 rows of the merge specification, the 79 faults and the 56 attacks, and which test holds each.
 
 `python -m tests.rows` writes `tests/rows.md`.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PAGE = HERE / "rows.md"
-_NAME = re.compile(r"test_([PCMKLR]\d+b?|F\d\db?)_")
+_NAME = re.compile(r"test_([PCMKLR]\d+b?|F\d\db?|A\d\d)_")
 
 ROWS = {
     # What a poll sees and starts
@@ -238,14 +238,74 @@ FAULTS = {
 }
 
 
+ATTACKS = {
+    "A01": "instructions in an issue's body",
+    "A02": "instructions in a title",
+    "A03": "hidden HTML comments",
+    "A04": "invisible Unicode",
+    "A05": "image texts, link titles, entities",
+    "A06": "attachments that would be fetched",
+    "A07": "a body edited after the label",
+    "A08": "a comment edited after the label",
+    "A09": "a form or a bot that labels by itself",
+    "A10": "a triage role that labels",
+    "A11": "a login that ends in [bot]",
+    "A12": "an author association for a permission",
+    "A13": "a permission check that is always true",
+    "A14": "a commit with somebody else's name",
+    "A15": "a command by a stranger, quoted, fenced or disguised",
+    "A16": "a command in the agent's own output",
+    "A17": "a push between approval and fetch",
+    "A18": "a push while the commands run",
+    "A19": "a forged marker",
+    "A20": "closing words and trailers in the pull request's text",
+    "A21": "a token that branch protection does not bind",
+    "A22": "hooks that the repository brings",
+    "A23": "an environment that the repository brings",
+    "A24": "servers that the repository brings",
+    "A25": "guidance in the head of a pull request",
+    "A26": "the environment of other processes",
+    "A27": "files of the home folder",
+    "A28": "another host through the way out",
+    "A29": "abstract sockets, loopback, path sockets",
+    "A30": "hooks planted in the shared repository",
+    "A31": "programs planted in the shared config",
+    "A32": "a `.git` that leads elsewhere",
+    "A33": "`commondir` and `config.worktree`",
+    "A34": "a branch name as option",
+    "A35": "a link in the worktree",
+    "A36": "attributes that hide code",
+    "A37": "a filter for large files",
+    "A38": "submodules and `ext::`",
+    "A39": "`.GIT` and `git~1`",
+    "A40": "a poisoned test command",
+    "A41": "secrets in the output of commands",
+    "A42": "scripts that run at an installation",
+    "A43": "a poisoned cache",
+    "A44": "a change of CI, hooks, owners or our settings",
+    "A45": "something that stays in the home folder",
+    "A46": "something that outlives its run",
+    "A47": "bombs of processes, files and output",
+    "A48": "terminal escapes and forged log lines",
+    "A49": "the token on a command line or in a file",
+    "A50": "a redirect that asks for the token",
+    "A51": "many issues or pushes for their cost",
+    "A52": "two bots that answer each other",
+    "A53": "model output as path, ref or number",
+    "A54": "the program replaced between two runs",
+    "A55": "a nested repository",
+    "A56": "a merge driver by attribute",
+}
+
+
 @cache
 def tests() -> dict[str, list[str]]:
     """The tests of each row and fault by the ids that their names begin with, as pytest names them."""
     found: dict[str, list[str]] = {}
-    for file in sorted(HERE.glob("test_*.py")):
+    for file in sorted(HERE.rglob("test_*.py")):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and (match := _NAME.match(node.name)):
-                found.setdefault(match[1], []).append(f"{file.name}::{node.name}")
+                found.setdefault(match[1], []).append(f"{file.relative_to(HERE)}::{node.name}")
     return found
 
 
@@ -255,11 +315,12 @@ def page() -> str:
 
 
 def _lines() -> Iterator[str]:
-    yield "# The rows of the merge specification, the faults, and the tests that hold them"
+    yield "# The rows of the merge specification, the faults, the attacks, and the tests that hold them"
     yield ""
     yield "Written by `python -m tests.rows`. Every test runs the daemon or the part that decides; none is skipped."
     yield from _table("row", ROWS)
     yield from _table("fault", FAULTS)
+    yield from _table("attack", ATTACKS)
 
 
 def _table(title: str, rows: Mapping[str, str]) -> Iterator[str]:

@@ -331,3 +331,17 @@ def test_R15_what_was_begun_before_anybody_noted_who_asked_is_not_gone_on_with(h
     assert watched.runs == []
     assert "older version" in outcomes(issue)[-1]
     expect_work(house, issue)
+
+
+def test_R01_a_label_that_is_taken_off_while_claims_settle_starts_nothing(house: House, watched: Record) -> None:
+    issue = ready(house)
+    house.quiet()
+    house.alice.labels(issue, "ready")
+    house.github.after("PATCH issues/comments/*", lambda: house.bob.unlabels(issue, "ready"))
+    house.quiet()
+    assert len(watched.runs) == 1
+    assert issue.labels == []
+    house.bob.labels(issue, "ready")
+    house.quiet()
+    assert len(watched.runs) == 2
+    expect_pull(house, issue)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from orchestrator.sandbox import Bubblewrap
 from tests.boxed import walled
 from tests.child import Child
@@ -43,6 +45,33 @@ def test_an_issue_becomes_a_merged_pull_request_behind_the_walls(make_house: Mak
     assert isinstance(house.daemon.sandbox, Bubblewrap)
     expect_pull(house, issue)
     house.expect("POST issues/2/reactions", "POST pulls/2/reviews", *LANDED)
+
+
+def test_A40_a_poisoned_test_command_finds_nothing_to_take(
+    make_house: MakeHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pull request brings the very script that is run on it, and its output is posted."""
+    home = tmp_path / "home"
+    for secret in (".netrc", ".ssh/id_ed25519"):
+        (home / secret).parent.mkdir(parents=True, exist_ok=True)
+        (home / secret).write_text(CANARY)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("DATABASE_URL", CANARY)
+    house = make_house(sandbox="bwrap", pre_merge_commands=("sh check.sh",))
+    steals = f"env; cat {home}/.netrc {home}/.ssh/id_ed25519 /proc/*/environ | rev; ls -A $HOME; echo looked; exit 1"
+    house.alice.pushes(house.repo, "topic", {"check.sh": steals})
+    pull = house.alice.opens_pr(house.repo, "topic")
+    house.quiet()
+    house.ci.passes(pull, "build")
+    house.alice.comments(pull, "/merge")
+    house.quiet()
+    said = "\n".join(comment.body for comment in pull.comments)
+    assert "looked" in said
+    assert f"HOME={home}" in said
+    assert CANARY not in said
+    assert CANARY[::-1] not in said
+    assert not pull.merged
+    house.expect("POST issues/*", "PATCH issues/comments/*")
 
 
 def test_F76_a_sandbox_that_works_no_more_stops_agents_and_not_the_daemon(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 import stat
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -315,6 +317,16 @@ def test_the_socket_is_for_this_account_only() -> None:
     with Egress([], {}) as gate:
         assert stat.S_IMODE(gate.socket.stat().st_mode) == 0o600
         assert stat.S_IMODE(gate.socket.parent.stat().st_mode) == 0o700
+
+
+def test_a_long_name_of_the_folder_for_temporary_files_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with upstream(echo) as port, Egress([url(port)], {}) as gate, asked(gate, connect(f"127.0.0.1:{port}")) as end:
+        assert b" 200 " in head(end)
 
 
 def test_refusals_are_logged_once_for_each_host(lines: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""The tables of rows and faults are complete and true."""
+"""The tables of rows, faults and attacks are complete and true."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import pytest
 from tests import rows
 
 
-@pytest.mark.parametrize(("table", "size"), [(rows.ROWS, 126), (rows.FAULTS, 79)], ids=["rows", "faults"])
+@pytest.mark.parametrize(
+    ("table", "size"),
+    [(rows.ROWS, 126), (rows.FAULTS, 79), (rows.ATTACKS, 56)],
+    ids=["rows", "faults", "attacks"],
+)
 def test_every_row_has_a_test(table: dict[str, str], size: int) -> None:
     held = rows.tests()
     assert len(table) == size
@@ -15,7 +19,7 @@ def test_every_row_has_a_test(table: dict[str, str], size: int) -> None:
 
 
 def test_no_test_is_named_by_a_row_that_does_not_exist() -> None:
-    assert rows.tests().keys() <= rows.ROWS.keys() | rows.FAULTS.keys()
+    assert rows.tests().keys() <= rows.ROWS.keys() | rows.FAULTS.keys() | rows.ATTACKS.keys()
 
 
 def test_the_page_is_that_of_the_tests() -> None:

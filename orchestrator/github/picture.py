@@ -1,9 +1,9 @@
 """What is known of a repository's open items, and how a row of its list of changes alters it.
 
-Items are held without their bodies, and after a restart with no more of them than decisions look at. A row of an
-issue is the whole of it; a row of a pull request only says that there is something to read: `unread` names those,
-until a reading shows the second after the change (times are whole seconds, and a push alters nothing else in a row).
-A reading of a server that lags counts, too, once the change is older than any lag.
+Items are held without their bodies and without secrets in their titles, and after a restart with no more of them than
+decisions look at. A row of an issue is the whole of it; a row of a pull request only says that there is something to
+read: `unread` names those, until a reading shows the second after the change (times are whole seconds, and a push
+alters nothing else in a row). A reading of a server that lags counts, too, once the change is older than any lag.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Picture:
         if not self._is_newer(issue.updated_at, self.ready.get(issue.number)):
             return
         if issue.open and self.label in issue.labels:
-            self.ready[issue.number] = replace(issue, body="")
+            self.ready[issue.number] = replace(issue, title=OURS.text(issue.title), body="")
         else:
             self.ready.pop(issue.number, None)
 
@@ -62,7 +62,7 @@ class Picture:
         if not pull.open:
             self.pulls.pop(pull.number, None)
             return
-        self.pulls[pull.number] = replace(pull, body="")
+        self.pulls[pull.number] = replace(pull, title=OURS.text(pull.title), body="")
         changed = max(row, pull.updated_at)
         if (at <= changed or pull.updated_at < row) and at <= changed + OVERLAP:
             self.unread[pull.number] = changed
@@ -96,7 +96,7 @@ class Picture:
         return {
             "label": self.label,
             "cursor": self.cursor,
-            "ready": [[i.number, OURS.text(i.title), i.created_at, i.updated_at] for i in self.ready.values()],
+            "ready": [[i.number, i.title, i.created_at, i.updated_at] for i in self.ready.values()],
             "pulls": [_pull_kept(p, self.read_at[p.number]) for p in self.pulls.values()],
             "unread": [[number, at] for number, at in self.unread.items()],
         }
@@ -119,8 +119,7 @@ _FIELDS = ("number", "title", "head_sha", "base_ref", "draft", "created_at", "up
 
 
 def _pull_kept(pull: PullRequest, read_at: float) -> dict[str, Any]:
-    found = {name: getattr(pull, name) for name in _FIELDS}
-    return {**found, "title": OURS.text(pull.title), "labels": sorted(pull.labels), "read_at": read_at}
+    return {**{name: getattr(pull, name) for name in _FIELDS}, "labels": sorted(pull.labels), "read_at": read_at}
 
 
 def _pull_given(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,10 @@ def _first(desk: Desk, event: str) -> bool:
         desk.progress()
         if known:
             desk.wait(SETTLE)
+            now = wish(asking.read(desk).labels, desk.settings.ready_label, desk.place.me.id)
+            if now is None or now.id != event:
+                cancelled(desk, texts.WITHDRAWN)
+                return False
     claims = _claims(desk, event)
     if not claims or min(claims)[1] == mine:
         desk.note(claim=claim_of(mine, event))

@@ -152,9 +152,9 @@ def _label(stage: AskStage, issue: IssueHandle, act: Act) -> None:
 
 def _text(stage: AskStage, issue: IssueHandle, act: Act) -> None:
     if act.word == "title":
-        stage.people[act.who].renames(issue, stage.new("title"))
+        stage.people[act.who].renames(issue, stage.new("naming"))
     else:
-        stage.people[act.who].edits(issue, stage.new("body"))
+        stage.people[act.who].edits(issue, stage.new("saying"))
 
 
 def _remark(stage: AskStage, issue: IssueHandle, act: Act) -> None:
@@ -229,7 +229,7 @@ class Asking(RuleBasedStateMachine):
     def two_issues(self, asked: Act, remark: Act) -> None:
         stage = self.stage
         for login in ("mallory", "alice"):
-            issue = stage.people[login].opens_issue(stage.repo, stage.new("title"), stage.new("body"))
+            issue = stage.people[login].opens_issue(stage.repo, stage.new("naming"), stage.new("saying"))
             stage.issues.append(issue)
         stage.act(Act("remark", 0, "alice", "says"))
         stage.act(remark)

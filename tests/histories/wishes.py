@@ -14,7 +14,7 @@ from unittest.mock import patch
 from orchestrator.twin import acts
 from orchestrator.twin.world import Comment, Event, Issue, Pull, Repository, User, World
 
-_WORDS = re.compile(r"\b(?:title|body)-\d+\b")
+_WORDS = re.compile(r"\b(?:naming|saying)-\d+\b")  # no word that a block of the prompt may be called by
 _REMARKS = re.compile(r"\bremark-\d+\b")
 Fact = tuple[object, ...]
 
