@@ -94,6 +94,7 @@ class Stage:
             "review_debounce": 0,
             "ci_settle": 0,
             "pre_merge_commands": ("test -f agent.txt",),
+            "sandbox": "off",
         }
         issue = alice.opens_issue(repo, "Greet people", "Please.")
         self._later()
