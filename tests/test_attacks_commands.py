@@ -287,7 +287,7 @@ REVOKED: dict[str, Act] = {
 
 @pytest.mark.parametrize("nth", [2, 3, 4, 5])
 @pytest.mark.parametrize("how", REVOKED)
-def test_R15_what_is_taken_back_between_two_steps_is_not_published(
+def test_right_what_is_taken_back_between_two_steps_is_not_published(
     house: House, watched: Record, how: str, nth: int
 ) -> None:
     issue = ready(house)
@@ -306,7 +306,7 @@ def test_R15_what_is_taken_back_between_two_steps_is_not_published(
 
 
 @pytest.mark.parametrize("how", REVOKED)
-def test_R15_a_run_ends_within_one_poll(house: House, how: str) -> None:
+def test_right_a_run_ends_within_one_poll(house: House, how: str) -> None:
     record = Record(house.folder / "record")
     issue = ready(house)
     house.start(claude_command=stub("--record", str(record.file), "silence"))
@@ -318,7 +318,7 @@ def test_R15_a_run_ends_within_one_poll(house: House, how: str) -> None:
     expect_work(house, issue)
 
 
-def test_R15_what_was_begun_before_anybody_noted_who_asked_is_not_gone_on_with(house: House, watched: Record) -> None:
+def test_right_what_was_begun_before_anybody_noted_who_asked_is_not_gone_on_with(house: House, watched: Record) -> None:
     issue = ready(house)
 
     def forgets() -> None:
@@ -333,7 +333,7 @@ def test_R15_what_was_begun_before_anybody_noted_who_asked_is_not_gone_on_with(h
     expect_work(house, issue)
 
 
-def test_R01_a_label_that_is_taken_off_while_claims_settle_starts_nothing(house: House, watched: Record) -> None:
+def test_a_label_that_is_taken_off_while_claims_settle_starts_nothing(house: House, watched: Record) -> None:
     issue = ready(house)
     house.quiet()
     house.alice.labels(issue, "ready")

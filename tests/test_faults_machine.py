@@ -48,7 +48,7 @@ def test_F15_a_job_that_the_daemon_dies_with_again_and_again_is_parked_with_one_
     issue = child.labelled()
     for death in range(5):
         # What its agent is to be told: heard before it once, and then something in its work kills the daemon each time.
-        child.dies_before("GET issues/1", nth=1 if death else 2)
+        child.dies_before("POST *graphql", nth=1 if death else 2)
         child.start_and_die()
     child.start()
     child.until(lambda: child.job("implement", 1).get("status") == "parked")
@@ -56,7 +56,7 @@ def test_F15_a_job_that_the_daemon_dies_with_again_and_again_is_parked_with_one_
     child.until(lambda: child.is_done("implement", other.number))
     child.stop()
     assert "ended unexpectedly 5 times within ten minutes" in child.job("implement", 1)["reason"]
-    assert [key for key in child.said(issue) if key.startswith("failed")] == ["failed-*-*"]
+    assert len([key for key in child.said(issue) if key.startswith("failed-")]) == 1
     assert len(child.repo.pulls) == 1
 
 
