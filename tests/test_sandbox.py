@@ -166,7 +166,7 @@ def test_the_kernels_settings_cannot_be_written_by_root_either(box: Box) -> None
 
 
 def test_secrets_of_the_system_are_absent(box: Box) -> None:
-    said = box.sh("ls /etc/shadow /etc/ssh /etc/gitconfig /etc/ssl/private /etc/npmrc /etc/pip.conf /root/.npmrc /srv")
+    said = box.sh("ls /etc/shadow /etc/ssh /etc/gitconfig /etc/ssl/private /etc/npmrc /etc/pip.conf /srv")
     assert said.count("No such file") == 8
 
 
@@ -185,7 +185,7 @@ def test_what_does_not_exist_is_left_out(box: Box) -> None:
     assert box.sh("echo fine", walls=Walls((box.work, box.folder / "no"), (box.folder / "nothing",))) == "fine\n"
 
 
-@pytest.mark.parametrize("path", ["/", "/root/..", "home", "parent", "relative"])
+@pytest.mark.parametrize("path", ["/", "/usr/..", "home", "parent", "relative"])
 def test_a_home_is_never_opened(box: Box, path: str) -> None:
     real = {"home": box.home, "parent": box.home.parent, "relative": Path("work")}.get(path, Path(path))
     for walls in (Walls(write=(real,)), Walls(read=(real,))):
