@@ -60,6 +60,7 @@ def run_agent(desk: Desk, work: Work) -> RunResult:
     result = _read_back(desk, work) if left == CUT else None
     if left == CUT and result is None:
         left = WAITED  # it had not begun
+        desk.pauses.allowance.settle(desk.job.run_id, 0.0, counts=False)
     elif result is not None and result.outcome is Outcome.NO_SESSION:
         left, result = AGAIN, None
     elif result is not None and result.outcome is Outcome.INCOMPLETE:
@@ -155,11 +156,8 @@ def _run(desk: Desk, work: Work, session: str, prompt: str, resume: bool) -> Run
     if not resume and desk.job.facts.get("once_more"):
         fresh["once_more"] = "used"  # there is nothing to repair in a session that begins
     desk.keep(session_id=session, run_id=run_id, log=str(log), facts={**desk.job.facts, **fresh, "left": CUT})
-    try:
-        return desk.agent.run(_task(desk, work, prompt, resume), replace(bounds, budget_usd=granted), desk.stop)
-    except BaseException:
-        desk.pauses.allowance.settle(run_id, 0.0, counts=False)  # it came to no run
-        raise
+    # What is set aside stays so when this breaks off: only the log can tell what was spent, when it is read back.
+    return desk.agent.run(_task(desk, work, prompt, resume), replace(bounds, budget_usd=granted), desk.stop)
 
 
 def _asker(job: Job) -> Actor | None:
