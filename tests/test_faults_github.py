@@ -167,9 +167,11 @@ def test_F25_a_revoked_token_stops_every_change_and_the_same_token_goes_on_witho
 def test_F26_what_the_token_may_not_do_parks_the_item_with_githubs_own_sentence(make_house: MakeHouse) -> None:
     """The sentence tells a lack of single sign-on from one of a permission."""
     sentence = "Resource protected by organization SAML enforcement. You must grant your token access."
-    house = make_house(max_concurrent=1)
+    house = make_house()
     house.github.faults.add(Fault("POST pulls", no(403, sentence)))
-    first, second = ready(house), ready(house)
+    first = ready(house)
+    house.quiet()
+    second = ready(house)
     house.quiet()
     [said] = outcomes(first)
     assert sentence in said

@@ -225,7 +225,7 @@ def test_another_attempt_goes_on_with_the_open_pull_request(house: House) -> Non
     expect_pull(house, issue)
 
 
-@pytest.mark.parametrize(("request_", "nth"), [("QUERY IssueFacts", 2), ("POST */git-receive-pack", 1)])
+@pytest.mark.parametrize(("request_", "nth"), [("QUERY IssueFacts", 3), ("POST */git-receive-pack", 1)])
 def test_a_commit_that_somebody_pushes_meanwhile_is_not_overwritten(house: House, request_: str, nth: int) -> None:
     issue = ready(house)
     house.quiet()
