@@ -1,9 +1,10 @@
 """The daemon's memory: one JSON file with one writer.
 
 Guaranteed: after `put`, `drop` or `put_repo` returned, the change is on the disk (temporary file, fsync,
-rename, fsync of the folder); a crash at any point leaves the old or the new content, never a mix; the
-generation before is kept beside it as `<file>.prev`. A second daemon on the same file is refused. Fields
-that this version does not know are written back as they were read.
+rename, fsync of the folder), and with it everything noted before; a crash at any point leaves the memory as it was
+at one of these moments, never a mix; the generation before is kept beside it as `<file>.prev`. What guards no effect
+(that one is done, a finding that can be made again) is only noted, and costs no write of its own. A second daemon
+on the same file is refused. Fields that this version does not know are written back as they were read.
 
 The file is a cache of the truth (GitHub and git) plus the announced effects. A damaged file is set aside as
 `<file>.unreadable-N` and the previous generation is used; where that is damaged or missing too, an empty
@@ -22,7 +23,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import signal
@@ -34,27 +34,18 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import polled
-from orchestrator.clock import Stop
 from orchestrator.errors import Missing, Retry, Stopped
 from orchestrator.model import Job, Kind, Pause, Quota, Spent, Status
 from orchestrator.redactor import OURS
-from orchestrator.statefile import Content, Damaged, beside, load, refuse_closed, refuse_odd, replace, set_aside
+from orchestrator.statefile import Content, Damaged, Texts, beside, load, refuse_closed, refuse_odd, replace, set_aside
 from orchestrator.statefile import RepoMemory as RepoMemory
+from orchestrator.statelock import Holder, lock
+from orchestrator.statelock import holder as holder
 
-LOCK_TRIES = 10
 NO_ROOM = 60.0  # seconds between two tries to write when the disk takes nothing
 _LOST = "lost"  # the field that stays in a file which began empty because the one before could not be used
 _PAUSES = "pauses"
 _SPENT = "spent"
-
-
-@dataclass(frozen=True)
-class Holder:
-    """The living daemon that holds the state file; `open_files` where the system tells."""
-
-    pid: int
-    since: float
-    open_files: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,43 +58,6 @@ class Saved:
     pauses: tuple[Pause, ...] = ()
     spent: tuple[Spent, ...] = ()
     quota: Quota | None = None
-
-
-def _lock(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(beside(path, ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _lock_patiently(path: Path) -> int:
-    """A `status` that looks who holds the lock holds it for a moment itself."""
-    for _ in range(LOCK_TRIES):
-        try:
-            return _lock(path)
-        except BlockingIOError:
-            Stop().wait(0.05)
-    return _lock(path)
-
-
-def holder(path: Path) -> Holder | None:
-    """Who holds the state file now, None when nobody does. `pid` is 0 while a daemon starts."""
-    lock = beside(path, ".lock")
-    if not lock.exists():
-        return None
-    try:
-        os.close(_lock(path))
-    except OSError:
-        pid, since = ([*lock.read_text().split(), "0", "0"])[:2]
-        files: int | None = None
-        with contextlib.suppress(OSError):
-            files = len(list(Path(f"/proc/{int(pid)}/fd").iterdir()))
-        return Holder(int(pid), float(since), files)
-    return None
 
 
 def read(path: Path) -> Saved:
@@ -121,6 +75,8 @@ class State:
         self._path = path
         self._fd: int | None = fd
         self._mutex = threading.RLock()
+        self._texts = Texts()
+        self._behind = False  # whether the file lacks something that was noted
         self._take(Content())
         self._trouble = ""  # why the last change could not be written
         self._tried_at = 0.0  # monotonic
@@ -133,7 +89,7 @@ class State:
         path = path.absolute()
         refuse_odd(path)  # before a lock is made beside it
         try:
-            fd = _lock_patiently(path)
+            fd = lock(path)
         except BlockingIOError as error:
             other = holder(path)
             raise Missing(
@@ -223,10 +179,10 @@ class State:
             return _spent(self._rest)
 
     def spend(self, change: Callable[[tuple[Spent, ...]], tuple[Spent, ...]]) -> None:
-        """Remember what `change` makes of `spent`, durably; nobody changes it in between."""
+        """Remember what `change` makes of `spent`, as `note`; nobody changes it in between."""
         with self._mutex:
             entries = change(self.spent)
-            self._save(self._jobs, self._repos, {**self._rest, _SPENT: [dataclasses.asdict(e) for e in entries]})
+            self._rest, self._behind = {**self._rest, _SPENT: [dataclasses.asdict(e) for e in entries]}, True
 
     def trouble(self) -> str:
         """Why changes cannot be written, "" when they can; while they cannot, it is tried once a minute."""
@@ -254,14 +210,21 @@ class State:
     def put(self, job: Job) -> None:
         """Remember `job` durably, without the secrets in what others wrote."""
         with self._mutex:
-            clean = _redacted(job, self._jobs.get(job.key))
-            self._save({**self._jobs, job.key: clean}, self._repos)
+            self._save(self._with(job), self._repos)
+
+    def note(self, job: Job) -> None:
+        """Remember `job`, on the disk with the next durable change of anything: a crash before that loses this one."""
+        with self._mutex:
+            self._jobs, self._behind = self._with(job), True
+
+    def _with(self, job: Job) -> dict[str, Job]:
+        return {**self._jobs, job.key: _redacted(job, self._jobs.get(job.key))}
 
     def drop(self, key: str) -> None:
         """Forget a job durably."""
         with self._mutex:
             self._save({k: j for k, j in self._jobs.items() if k != key}, self._repos)
-            self._unknown.pop(key, None)
+            self._unknown.pop("job:" + key, None)
 
     def repo(self, name: str) -> RepoMemory | None:
         with self._mutex:
@@ -274,7 +237,8 @@ class State:
                 self._save(self._jobs, {**self._repos, memory.name: memory})
 
     def beat(self, quota: Quota | None = None) -> None:
-        """Leave the time of this poll where `status` finds it, without a write to the file."""
+        """Leave the time of this poll where `status` finds it; the file is written only when it is behind."""
+        self._catch_up()
         polled.leave(beside(self._path, ".polled"), quota)
 
     def apply(self, verb: str, key: str) -> None:
@@ -293,18 +257,24 @@ class State:
         rest = self._rest if rest is None else rest
         self._generation += 1
         try:
-            replace(self._path, Content(jobs, repos, self._unknown, self._generation, rest).encoded())
+            replace(self._path, Content(jobs, repos, self._unknown, self._generation, rest).encoded(self._texts))
         except OSError as error:
             self._tried_at = time.monotonic()
             self._trouble = f"{self._path} cannot be written: {error.strerror}"
             raise Retry(self._trouble, NO_ROOM) from error
-        self._trouble = ""
+        self._trouble, self._behind = "", False
         self._jobs, self._repos, self._rest = jobs, repos, rest
 
+    def _catch_up(self) -> None:
+        with self._mutex, contextlib.suppress(Retry):  # told by `trouble`, which tries again
+            if self._behind:
+                self._save(self._jobs, self._repos)
+
     def close(self) -> None:
-        """Let go of the lock."""
+        """Write what was only noted, and let go of the lock."""
         with self._mutex:
             if self._fd is not None:
+                self._catch_up()
                 os.ftruncate(self._fd, 0)
                 os.close(self._fd)
                 self._fd = None

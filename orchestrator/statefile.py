@@ -29,6 +29,7 @@ from orchestrator.model import Job, Kind, Status
 
 FORMAT = "orchestrator-state"
 VERSION = 1
+_BODY = '"body": '
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 _SHARES = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "9p", "fuse.sshfs", "fuse.rclone", "fuse.davfs2")
 
@@ -58,28 +59,50 @@ class RepoMemory:
     seen: dict[str, Any] = dataclasses.field(default_factory=dict)  # what the feed goes on from after a restart
 
 
+class Texts:
+    """The text of each record as it was last written: a change of one item does not encode all the others again.
+
+    Records are told apart by identity, so none may be changed in place.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[object, str]] = {}
+
+    def of(self, name: str, records: Mapping[str, Job | RepoMemory], unknown: Mapping[str, Mapping[str, Any]]) -> str:
+        """`records` as one object, in the order of their keys; `name` comes before each key in `unknown`."""
+        kept = {
+            key: last for key, last in self._last.items() if not key.startswith(name) or key[len(name) :] in records
+        }
+        parts = []
+        for key, record in sorted(records.items()):
+            last, text = kept.get(name + key, (None, ""))
+            if last is not record:
+                text = f"{json.dumps(key)}: {_canonical({**unknown.get(name + key, {}), **vars(record)})}"
+                kept[name + key] = record, text
+            parts.append(text)
+        self._last = kept
+        return f"{{{', '.join(parts)}}}"
+
+
 @dataclass(frozen=True)
 class Content:
     """The file as objects; the fields that this version does not know are kept apart, to be written back."""
 
     jobs: dict[str, Job] = dataclasses.field(default_factory=dict)
     repos: dict[str, RepoMemory] = dataclasses.field(default_factory=dict)
-    unknown: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # job key or "repo:" + name
+    unknown: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # "job:" + key, "repo:" + name
     generation: int = 0
     rest: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def encoded(self) -> bytes:
-        """The bytes of the file."""
-        text = _canonical(
-            {
-                **self.rest,
-                "generation": self.generation,
-                "jobs": {k: {**self.unknown.get(k, {}), **vars(j)} for k, j in self.jobs.items()},
-                "repos": {n: {**self.unknown.get("repo:" + n, {}), **vars(r)} for n, r in self.repos.items()},
-            }
-        )
+    def encoded(self, texts: Texts | None = None) -> bytes:
+        """The bytes of the file; `texts`: what was made of earlier contents."""
+        texts = texts or Texts()
+        parts = {name: _canonical(value) for name, value in {**self.rest, "generation": self.generation}.items()}
+        parts["jobs"] = texts.of("job:", self.jobs, self.unknown)
+        parts["repos"] = texts.of("repo:", self.repos, self.unknown)
+        text = f"{{{', '.join(f'{json.dumps(name)}: {part}' for name, part in sorted(parts.items()))}}}"
         head = json.dumps({"format": FORMAT, "version": VERSION, "checksum": _digest(text)})
-        return f'{head[:-1]}, "body": {text}}}'.encode()
+        return f"{head[:-1]}, {_BODY}{text}}}".encode()
 
 
 def load(path: Path) -> Content | None:
@@ -99,7 +122,7 @@ def load(path: Path) -> Content | None:
             job = Job(**{**values, "kind": Kind(values["kind"]), "status": Status(values["status"])})
         except (KeyError, ValueError, TypeError) as error:
             raise _newer(path, f"{key}: {error}") from error
-        content.jobs[job.key], content.unknown[job.key] = job, unknown
+        content.jobs[job.key], content.unknown["job:" + job.key] = job, unknown
     for name, data in body.pop("repos", {}).items():
         values, content.unknown["repo:" + name] = _known(RepoMemory, data)
         content.repos[name] = RepoMemory(**values)
@@ -177,9 +200,9 @@ def _known(kind: type[Job] | type[RepoMemory], data: Mapping[str, Any]) -> tuple
     return {k: v for k, v in data.items() if k in names}, {k: v for k, v in data.items() if k not in names}
 
 
-def _canonical(body: Mapping[str, Any]) -> str:
+def _canonical(value: object) -> str:
     """The one text for this content, whatever order its fields came in."""
-    return json.dumps(body, sort_keys=True)
+    return json.dumps(value, sort_keys=True)
 
 
 def _digest(text: str) -> str:
@@ -198,7 +221,9 @@ def _body(path: Path, raw: bytes) -> dict[str, Any]:
     if not isinstance(document.get("version"), int) or document["version"] > VERSION:
         raise _newer(path, f"format {document.get('version')}, this program knows {VERSION}")
     body = document.get("body")
-    if not isinstance(body, dict) or document.get("checksum") != _digest(_canonical(body)):
+    told = document.get("checksum")
+    written = raw.partition(_BODY.encode())[2][:-1]  # as we write it; another order of the fields is as good
+    if not isinstance(body, dict) or told not in (hashlib.sha256(written).hexdigest(), _digest(_canonical(body))):
         raise Damaged(path, "the checksum does not fit")
     return body
 

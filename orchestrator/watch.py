@@ -131,7 +131,7 @@ class Watch:
         try:
             match decision:
                 case Begin(job):
-                    self._state.put(job)
+                    self._state.note(job)
                     get().info("job_due", **of_job(job.key), title=job.title)
                 case Cancel():
                     if self._may_end(decision):
@@ -176,9 +176,9 @@ class Watch:
         is_open = {j.key for j in jobs if str(j.number) in memory.heads}
         for job in jobs:
             if job.status is Status.PARKED and job.kind is not Kind.IMPLEMENT and job.key not in is_open:
-                self._state.put(replace(job, status=Status.DONE))  # nobody is needed for it any more
+                self._state.note(replace(job, status=Status.DONE))  # nobody is needed for it any more
             elif job.status is Status.DONE and job != _slim(job):
-                self._state.put(_slim(job))
+                self._state.note(_slim(job))
         # The review of an open PR stays: it is the proof that this head was reviewed.
         done = [j for j in jobs if j.status is Status.DONE and not (j.kind is Kind.REVIEW and j.key in is_open)]
         done.sort(key=lambda j: j.updated_at)

@@ -20,18 +20,23 @@ from tests.house import House
 
 
 class Bench:
-    """The effects of one job on issue 1, without a daemon; `kept` is every record in the order of its writing."""
+    """The effects of one job on issue 1, without a daemon; `kept`: every record; `written`: those on the disk."""
 
     def __init__(self, house: House, issue: int) -> None:
         self.halt = Stop()
         self.transport = Transport(house.github.url, house.token, house.clock, self.halt)
         self.api = Api(self.transport, "acme/app")
         self.kept = [Job("acme/app", Kind.IMPLEMENT, issue, "7")]
+        self.written: list[Job] = []
         self.marks = Marks(house.token, house.robot.id)
         self.effects = self.new(house)
 
     def new(self, house: House) -> Effects:
-        return Effects(self.api, self.marks, lambda: self.job, self.kept.append, house.clock, self.halt)
+        return Effects(self.api, self.marks, lambda: self.job, self._keep, self.kept.append, house.clock, self.halt)
+
+    def _keep(self, job: Job) -> None:
+        self.kept.append(job)
+        self.written.append(job)
 
     @property
     def job(self) -> Job:
@@ -60,12 +65,13 @@ def test_an_effect_is_announced_before_it_is_done_and_recorded_after(bench: Benc
     seen = []
 
     def do() -> int:
-        seen.append(dict(bench.job.effects))
+        seen.append(dict(bench.written[-1].effects))
         return 5
 
     assert bench.effects.once("key", do, lambda: None) == 5
     assert seen == [{"key": None}]
     assert bench.job.effects == {"key": 5}
+    assert len(bench.written) == 1  # the outcome goes with the next write: lost, it would be looked for
 
 
 @pytest.mark.parametrize("outcome", [5, 0, "", "sha", True, False])

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ import pytest
 
 from orchestrator import state
 from orchestrator.errors import Missing, Retry, Stopped
-from orchestrator.model import Pause, Status
+from orchestrator.model import Pause, Spent, Status
 from orchestrator.state import NO_ROOM, RepoMemory, State
+from orchestrator.statefile import load
 from tests.memory import KEY, job, read, rewrite, wrote
 
 
@@ -285,3 +287,44 @@ def test_a_clear_forgets_a_job(path: Path) -> None:
     wrote(path, job(), job(2))
     state.ask(path, "clear", KEY)
     assert list(read(path).jobs) == [job(2).key]
+
+
+def test_what_was_noted_is_seen_at_once_and_written_with_the_next_change(path: Path) -> None:
+    memory = State.open(path)
+    memory.put(job())
+    memory.note(job(title="noted"))
+    assert memory.jobs[KEY].title == "noted"
+    assert json.loads(path.read_bytes())["body"]["jobs"][KEY]["title"] != "noted"
+    memory.put(job(2))
+    assert json.loads(path.read_bytes())["body"]["jobs"][KEY]["title"] == "noted"
+    memory.close()
+
+
+@pytest.mark.parametrize("end", [State.beat, State.close])
+def test_what_was_only_noted_is_written_at_the_next_poll_and_at_the_end(
+    path: Path, end: Callable[[State], object]
+) -> None:
+    memory = State.open(path)
+    memory.note(job(title="noted"))
+    memory.spend(lambda spent: (*spent, Spent(1.0, "run", 2.0)))
+    assert not path.exists()
+    end(memory)
+    found = state.read(path)
+    assert [j.title for j in found.jobs] == ["noted"]
+    assert [s.run_id for s in found.spent] == ["run"]
+    memory.close()
+
+
+def test_what_is_kept_of_earlier_writes_changes_no_byte(path: Path) -> None:
+    memory = State.open(path)
+    for title in ("one", "two", "three"):
+        memory.put(job(title=title))
+        memory.put(job(2, title="other"))
+        memory.put_repo(RepoMemory(name="acme/app", handled={title: 1.0}))
+    memory.drop(job(2).key)
+    memory.put_repo(RepoMemory(name="acme/other"))
+    memory.close()
+    content = load(path)
+    assert content is not None
+    assert content.encoded() == path.read_bytes()
+    assert [j.title for j in content.jobs.values()] == ["three"]

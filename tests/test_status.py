@@ -14,7 +14,8 @@ from orchestrator import state, status
 from orchestrator.decide.limits import Limits
 from orchestrator.errors import Missing
 from orchestrator.model import Job, Kind, Pause, Spent, Status
-from orchestrator.state import Holder, Saved, State
+from orchestrator.state import Saved, State
+from orchestrator.statelock import Holder
 from tests.conftest import MakeHouse
 from tests.house import House, stub
 from tests.merging import LANDED, STOPPED, opens

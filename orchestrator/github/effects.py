@@ -1,8 +1,8 @@
 """The only way for a job to change GitHub: announced, looked for, done once, recorded.
 
-Guaranteed: every effect has a natural key in its job; the key is on the disk before the call and its
-outcome after it. An effect with an outcome is never done again. One that was announced, or that a lost
-state file may have forgotten, is looked for on GitHub first. A write whose answer says nothing (5xx,
+Guaranteed: every effect has a natural key in its job; the key is on the disk before the call, and its
+outcome with the next write after it. An effect with an outcome is never done again. One that was announced, or
+that a lost state file may have forgotten, is looked for on GitHub first. A write whose answer says nothing (5xx,
 time-out, reset) or was never heard (the daemon died) is looked for 10 s after it was announced, since an early
 empty list can race the server, and repeated only when it is not there, three times at the most.
 
@@ -37,13 +37,21 @@ class Effects:
     """The effects of one job."""
 
     def __init__(
-        self, api: Api, marks: Marks, job: Callable[[], Job], keep: Callable[[Job], None], clock: Clock, halt: Stop
+        self,
+        api: Api,
+        marks: Marks,
+        job: Callable[[], Job],
+        keep: Callable[[Job], None],
+        note: Callable[[Job], None],
+        clock: Clock,
+        halt: Stop,
     ) -> None:
-        """`keep` makes a job durable before it returns; `halt` ends waits."""
+        """`keep` makes a job durable before it returns, `note` at the next time; `halt` ends waits."""
         self._api = api
         self._marks = marks
         self._job = job
         self._keep = keep
+        self._note = note
         self._clock = clock
         self._halt = halt
 
@@ -180,8 +188,8 @@ class Effects:
 
     def _record(self, key: str, outcome: int | str | bool | None) -> None:
         job = self._job()
-        self._keep(replace(job, effects={**job.effects, key: outcome}))
+        self._note(replace(job, effects={**job.effects, key: outcome}))
 
     def _fact(self, name: str, value: str | bool) -> None:
         job = self._job()
-        self._keep(replace(job, facts={**job.facts, name: value}))
+        self._note(replace(job, facts={**job.facts, name: value}))

@@ -46,7 +46,7 @@ def refusal(desk: Desk, facts: IssueFacts, event: LabelEvent | None) -> tuple[st
 def note_asker(desk: Desk, facts: IssueFacts, event: LabelEvent) -> None:
     """From here on the job is bound to this person, this moment and these words."""
     assert event.actor is not None
-    desk.keep(
+    desk.soon(
         asked_by=event.actor.login,
         facts={
             **desk.job.facts,

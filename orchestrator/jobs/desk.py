@@ -59,7 +59,7 @@ class CommandFailed(Refused):
 
 
 class Desk:
-    """One job under way. Changes of the record are durable when `keep` returns."""
+    """One job under way. Changes of the record are durable when `keep` returns, others with the next one."""
 
     def __init__(
         self,
@@ -85,11 +85,11 @@ class Desk:
         self.stop = stop
         self.halt = halt
         self._state = state
-        self.effects = Effects(place.api, place.marks, lambda: self.job, self._put, clock, halt)
+        self.effects = Effects(place.api, place.marks, lambda: self.job, state.put, state.note, clock, halt)
 
     @property
     def job(self) -> Job:
-        """The record as it is on the disk."""
+        """The record as it is now."""
         job = self._state.job(self.key)
         if job is None:
             raise Stopped(texts.CLEARED)
@@ -98,7 +98,13 @@ class Desk:
     def keep(self, **changes: Any) -> Job:
         """Change the record, durably; the new record."""
         job = replace(self.job, updated_at=self.clock.now(), **changes)
-        self._put(job)
+        self._state.put(job)
+        return job
+
+    def soon(self, **changes: Any) -> Job:
+        """Change the record, durable with the next `keep`; for what a crash before lets us find anew."""
+        job = replace(self.job, updated_at=self.clock.now(), **changes)
+        self._state.note(job)
         return job
 
     def turn(self, phase: str) -> None:
@@ -106,11 +112,8 @@ class Desk:
         self.keep(status=Status.WAITING, phase=phase, not_before=0.0, reason=texts.TURN, waits=self.job.waits + 1)
 
     def note(self, **facts: Any) -> None:
-        """Leave facts for a later phase, durably."""
-        self.keep(facts={**self.job.facts, **facts})
-
-    def _put(self, job: Job) -> None:
-        self._state.put(job)
+        """Leave facts for a later phase, as `soon`: the phase begins with all of them on the disk."""
+        self.soon(facts={**self.job.facts, **facts})
 
     def check(self) -> None:
         """Stopped when this job was told to stop."""
@@ -136,10 +139,10 @@ class Desk:
         made = (j for j in self._state.jobs.values() if j.kind is Kind.IMPLEMENT and j.repo == self.job.repo)
         asked = next((j for j in made if j.pr == pull.number and j.facts.get("asked_by_id")), None)
         if asked is not None and pull.author == self.place.me:
-            self.keep(asked_by=asked.asked_by)
+            self.soon(asked_by=asked.asked_by)
             self.note(asked_by_id=asked.facts["asked_by_id"])
         elif pull.author is not None:
-            self.keep(asked_by=pull.author.login)
+            self.soon(asked_by=pull.author.login)
             self.note(asked_by_id=pull.author.id)
 
     def own_issues(self) -> list[int]:

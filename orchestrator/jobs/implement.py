@@ -44,7 +44,7 @@ def claim(desk: Desk) -> None:
         else:
             _lie_down(desk, issue.updated_at)
         return
-    desk.keep(trigger=asked, title=facts.title, started_at=desk.clock.now())
+    desk.soon(trigger=asked, title=facts.title, started_at=desk.clock.now())
     no = asking.refusal(desk, facts, event)
     if event is None or no is not None:
         key, text = no or ("denied-0", texts.not_allowed_to_label(None, desk.settings.ready_label))
@@ -54,7 +54,7 @@ def claim(desk: Desk) -> None:
             desk.effects.again(f"unbusy-{asked}", lambda: desk.api.remove_label(job.number, IN_PROGRESS))
         desk.keep(status=Status.PARKED, reason=text, attempt=job.attempt - 1)
         return
-    desk.keep(branch=f"feature/issue-{job.number}")
+    desk.soon(branch=f"feature/issue-{job.number}")
     asking.note_asker(desk, facts, event)
     desk.note(label_seen=issue.updated_at)
     if not _first(desk, asked):
@@ -136,7 +136,7 @@ def prepare(desk: Desk) -> str:
         start = remote
     elif remote and remote != job.facts.get("pushed"):
         raise Refused(texts.branch_taken(job.branch, remote))
-    desk.keep(base=base, base_ref=base_ref, head="")
+    desk.soon(base=base, base_ref=base_ref, head="")
     desk.note(start=start, remote=remote or "", left="", once_more="")
     _fresh_tree(desk)
     return "run"
@@ -163,7 +163,7 @@ def run(desk: Desk) -> str | None:
     if result.outcome is not Outcome.DONE:
         desk.note(failure=result.detail)
         return "give_up"
-    desk.keep(summary=result.text)
+    desk.soon(summary=result.text)
     return "commit"
 
 
@@ -183,7 +183,7 @@ def commit(desk: Desk) -> str | None:
         _nothing(desk)
         return None
     publishable.check(desk, head)
-    desk.keep(head=head)
+    desk.soon(head=head)
     return "push"
 
 
@@ -233,7 +233,7 @@ def open_pull(desk: Desk) -> str:
             raise
 
     number = desk.effects.once(f"pull-{job.trigger}", make, find)
-    desk.keep(pr=number)
+    desk.soon(pr=number)
     if steering:
         desk.effects.again(f"steering-{job.trigger}", lambda: desk.api.add_label(number, NEEDS_HUMAN))
         if job.facts["start"] != job.base:  # it was there before, and its body says nothing of this change

@@ -49,7 +49,7 @@ def hear(desk: Desk) -> str | None:
         desk.keep(status=Status.DONE, reason="this comment was answered before")
         return None
     pull = desk.api.pull(job.number)
-    desk.keep(started_at=desk.clock.now(), title=pull.title, base_ref=job.base_ref or pull.base_ref)
+    desk.soon(started_at=desk.clock.now(), title=pull.title, base_ref=job.base_ref or pull.base_ref)
     _may_ask(desk, asked)
     desk.effects.nod("eyes", lambda: desk.api.react_to_comment(asked.id, "eyes"))
     if pull.merged:
@@ -57,7 +57,7 @@ def hear(desk: Desk) -> str | None:
     if not pull.open:
         raise Refused(refusals.CLOSED)
     _same_base(desk, pull)
-    desk.keep(head=_pin(desk, pull))
+    desk.soon(head=_pin(desk, pull))
     show_step(desk, texts.TURN)
     desk.turn("prepare")
     return None
@@ -192,7 +192,7 @@ def _test(desk: Desk) -> None:
         desk.commands(commands, tree.path, desk.new_log(f"merge-{job.number}"), desk.settings.command_timeout)
         desk.refuse_changes(tree)
     desk.note(tests=int(desk.job.facts.get("tests", 0)) + 1)
-    desk.keep(base=base, tree=result.tree)
+    desk.soon(base=base, tree=result.tree)
 
 
 class NotAllowed(Refused):

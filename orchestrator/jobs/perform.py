@@ -139,7 +139,7 @@ def _phases(desk: Desk, story: types.ModuleType, phase: str = "") -> None:
         desk.keep(status=Status.RUNNING, phase=following, reason="")
         get().debug("phase", phase=following)
         following = story.PHASES[following](desk) or ""
-        desk.keep(failures=0)
+        desk.soon(failures=0)
 
 
 def _retry(trouble: Exception) -> Retry:

@@ -1,7 +1,8 @@
 """A pull request's head gets one careful review.
 
 hear → prepare → run → post. The head is fetched as `refs/pull/N/head` (it works for forks) and must be exactly the
-SHA that the job is for. The agent has reading tools only and answers under a schema.
+SHA that the job is for. The agent has reading tools only and answers under a schema; in the files that it reads no
+link leads out of them.
 
 Guaranteed: one review for one head; an agent that fails or talks nonsense is never a clean review; a remark
 is put on a line only when the diff shows that line (GitHub refuses the whole review otherwise, without
@@ -17,6 +18,7 @@ from orchestrator.agents.base import Role
 from orchestrator.agents.prompts import REVIEW_SCHEMA, review_prompt
 from orchestrator.errors import Refused, Retry
 from orchestrator.git.hunks import postable
+from orchestrator.git.plain import without_ways_out
 from orchestrator.github.transport import ApiError
 from orchestrator.jobs.desk import STICKY, Desk, Phase
 from orchestrator.jobs.running import Work, await_allowance, run_agent
@@ -46,10 +48,14 @@ def prepare(desk: Desk) -> str | None:
     base = desk.mirror.sha(f"refs/remotes/origin/{job.base_ref}")
     if base is None:
         raise Refused(refusals.base_gone(job.base_ref))
-    desk.keep(base=base)
+    desk.soon(base=base)
     desk.note(left="", once_more="")
-    desk.tree.create(job.head, None)
+    _check_out(desk)
     return "run"
+
+
+def _check_out(desk: Desk) -> None:
+    desk.tree.create(without_ways_out(desk.mirror, desk.job.head), None)
 
 
 def _wanted(desk: Desk) -> bool:
@@ -60,7 +66,7 @@ def _wanted(desk: Desk) -> bool:
         # Not an answer to this head: it is reviewed when it is there again.
         desk.keep(status=Status.DONE, trigger="", reason="the head moved, or the PR was closed or made a draft")
         return False
-    desk.keep(head=pull.head_sha, base_ref=pull.base_ref, started_at=job.started_at or desk.clock.now())
+    desk.soon(head=pull.head_sha, base_ref=pull.base_ref, started_at=job.started_at or desk.clock.now())
     desk.caused_by(pull)
     if _find(desk) is not None:
         desk.keep(status=Status.DONE, reason="this head has its review already")
@@ -91,8 +97,7 @@ def run(desk: Desk) -> str:
         conventions = ((name, text) for name, text in found if text)
         return review_prompt(desk.api.pull(job.number), job.base, diff, *conventions)
 
-    tree = desk.tree
-    result = run_agent(desk, Work(Role.REVIEW, tree, prompt, lambda: tree.create(job.head, None), REVIEW_SCHEMA))
+    result = run_agent(desk, Work(Role.REVIEW, desk.tree, prompt, lambda: _check_out(desk), REVIEW_SCHEMA))
     if result.data is None:
         desk.note(failure=texts.not_reviewed(job, result.detail))
         return "give_up"

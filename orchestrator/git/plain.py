@@ -1,0 +1,65 @@
+"""A commit for somebody who only reads it: no link of it leads out (R5).
+
+The files of a pull request are read by an agent that opens what looks like a file of the change. A link to the
+program's stored login beside the worktree, or to whatever a missing wall leaves open, would be quoted from as such.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+
+from orchestrator.git.content import leads_out
+from orchestrator.git.mirror import Mirror
+
+_LINK, _FILE = "120000", "100644"
+
+
+def without_ways_out(mirror: Mirror, sha: str) -> str:
+    """A commit on `sha` in which each link that leads out of the tree is a file that tells its target.
+
+    `sha` itself where there is none.
+    """
+    targets = _targets(mirror, sha)
+    outward = {path for path in targets if leads_out(path, targets)}
+    if not outward:
+        return sha
+    made: dict[str, str] = {}
+    for folder in sorted({above for path in outward for above in _above(path)}, key=len, reverse=True):
+        entries = []
+        for mode, kind, found, name in _listed(mirror, f"{sha}:{folder}"):
+            path = f"{folder}/{name}" if folder else name
+            entries.append(f"{_FILE if path in outward else mode} {kind} {made.get(path, found)}\t{name}\0")
+        made[folder] = mirror.call("mktree", "-z", stdin=os.fsencode("".join(entries))).text
+    return mirror.commit_tree(made[""], [sha], "Links that lead out are files here\n")
+
+
+def _targets(mirror: Mirror, sha: str) -> dict[str, str]:
+    """Where the links of a commit lead."""
+    links = [(path, found) for mode, _, found, path in _listed(mirror, "-r", sha) if mode == _LINK]
+    if not links:
+        return {}
+    asked = "".join(f"{found}\n" for _, found in links).encode()
+    told = io.BytesIO(mirror.call("cat-file", "--batch", stdin=asked).out)
+    targets = {}
+    for path, _ in links:
+        size = int(told.readline().rsplit(b" ", 1)[1])
+        targets[path] = os.fsdecode(told.read(size))
+        told.read(1)
+    return targets
+
+
+def _listed(mirror: Mirror, *tree: str) -> list[tuple[str, str, str, str]]:
+    """Mode, kind, object and path of each entry."""
+    found = []
+    for entry in mirror.call("ls-tree", "-z", "--full-tree", *tree).paths:
+        about, _, path = entry.partition("\t")
+        mode, kind, sha = about.split(" ")
+        found.append((mode, kind, sha, path))
+    return found
+
+
+def _above(path: str) -> list[str]:
+    """All folders that the path lies in, the root as the empty word."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]
