@@ -89,7 +89,7 @@ def firehose(how: str, folder: Path, size: int) -> dict[str, Any]:
 def storm(how: str, folder: Path, agents: int, rate: int, seconds: int) -> dict[str, Any]:
     """Many agents that talk at once."""
     late: list[float] = []
-    stamp = re.compile(rb'\{"t": ([0-9.]+)')
+    stamp = re.compile(rb'\{"type": "assistant", "t": ([0-9.]+)')
 
     def take(line: bytes) -> None:
         found = stamp.match(line)

@@ -5,10 +5,7 @@ Exit codes: 0 good, 1 some work failed, 2 bad usage or settings, 3 a needed thin
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -21,8 +18,8 @@ from orchestrator.errors import Misconfigured, Missing
 
 if TYPE_CHECKING:
     from orchestrator import salvaged
+    from orchestrator.glance import Glance
     from orchestrator.model import Job
-    from orchestrator.settings import Settings
     from orchestrator.state import Saved
 
 
@@ -91,12 +88,14 @@ def run(once: bool, verbose: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The whole state as one JSON document.")
 def status(as_json: bool) -> None:
     """Show what needs you, runs, waits, is done."""
+    import json
+    import shutil
+
     from orchestrator import status as page
-    from orchestrator.allowance import limits_of
     from orchestrator.redactor import OURS
 
     settings, saved = _memory()
-    limits = limits_of(settings)
+    limits = settings.limits
     if as_json:
         click.echo(json.dumps(OURS.every(page.document(saved, time.time(), limits, settings.sandbox)), indent=2))
     else:
@@ -109,6 +108,8 @@ def status(as_json: bool) -> None:
 @click.option("--fix-labels", is_flag=True, help="Make missing labels without asking.")
 def doctor(no_probe: bool, fix_labels: bool) -> None:
     """Check what a run needs; say how to mend it."""
+    import io
+
     from orchestrator import doctor as ward
     from orchestrator import log
 
@@ -257,11 +258,11 @@ def _saved_work(item: str | None = None) -> list[salvaged.Saved]:
     return salvaged.find(found.worktree_base, found.repos, item)
 
 
-def _memory() -> tuple[Settings, Saved]:
-    from orchestrator import settings, state
+def _memory() -> tuple[Glance, Saved]:
+    from orchestrator import glance, state
     from orchestrator.redactor import OURS
 
-    found = settings.load()
+    found = glance.load()
     OURS.know(found.secrets, os.environ)
     return found, state.read(found.state_file)
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import math
+import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO
@@ -12,6 +16,10 @@ from typing import IO
 from orchestrator.redactor import Stream
 
 MAX_LINE = 64 * 1024 * 1024
+
+_LULL = 0.03  # seconds
+_LITTLE = 16 * 1024  # bytes
+_MUCH_LATELY = 0.25  # seconds
 
 
 class Waker:
@@ -41,37 +49,60 @@ class Waker:
             self._writer.close()
 
 
+class Lull:
+    """Lets a child that said little say more before it is read again: to wake for each line is most of the work.
+
+    Not so one that said much lately: it would fill its pipe and stand still. A wake ends the wait.
+    """
+
+    def __init__(self, waker: Waker) -> None:
+        self._poll = select.poll()
+        self._poll.register(waker.reader, select.POLLIN)
+        self._much_at = -math.inf
+
+    def after(self, came: int) -> None:
+        """Wait, at most 30 ms, after `came` bytes."""
+        now = time.monotonic()
+        if came > _LITTLE:
+            self._much_at = now
+        elif came and now - self._much_at > _MUCH_LATELY:
+            self._poll.poll(_LULL * 1000)
+
+
 class Lines:
     """Splits bytes on newlines only: `splitlines` also breaks at U+2028, which agents write raw inside JSON."""
 
     def __init__(self, give: Callable[[bytes], None]) -> None:
         self._give = give
-        self._held = bytearray()
+        self._held = io.BytesIO()  # gives what it holds without a copy, which counts for a line of many megabytes
         self._too_long = False
 
     def feed(self, chunk: bytes) -> None:
         first, *others = chunk.split(b"\n")
         self._hold(first)
-        for piece in others:
+        if others:
+            last = others.pop()
             self._emit()
-            self._hold(piece)
+            for piece in others:
+                if len(piece) <= MAX_LINE:
+                    self._give(piece)
+            self._hold(last)
 
     def close(self) -> None:
         """Give what came after the last newline."""
-        if self._held:
+        if self._held.tell():
             self._emit()
 
     def _hold(self, piece: bytes) -> None:
-        self._too_long = self._too_long or len(self._held) + len(piece) > MAX_LINE
+        self._too_long = self._too_long or self._held.tell() + len(piece) > MAX_LINE
         if self._too_long:
-            self._held.clear()
+            self._held = io.BytesIO()
         else:
-            self._held += piece
+            self._held.write(piece)
 
     def _emit(self) -> None:
-        line, whole = bytes(self._held), not self._too_long
-        self._held.clear()
-        self._too_long = False
+        line, whole = self._held.getvalue(), not self._too_long
+        self._held, self._too_long = io.BytesIO(), False
         if whole:
             self._give(line)
 

@@ -49,7 +49,7 @@ from orchestrator import leftovers
 from orchestrator.clock import Stop
 from orchestrator.hold import hold
 from orchestrator.leftovers import RUN_ID
-from orchestrator.pipes import Lines, Sink, Waker
+from orchestrator.pipes import Lines, Lull, Sink, Waker
 from orchestrator.sandbox import OPEN, Sandbox, Walls
 
 MIB = 1024 * 1024
@@ -211,6 +211,8 @@ class _Watch:
         self._walled = walled
         self._began = time.monotonic()
         self._heard: float | None = None
+        self._came = 0  # bytes at the last look
+        self._lull = Lull(waker)
         self._taken = 0
         self._exited = threading.Event()
         self._code = -int(signal.SIGKILL)  # until it is known: never a good one
@@ -284,8 +286,11 @@ class _Watch:
                 self._signal_tree(signal.SIGKILL)
                 kill_at = math.inf
             due = kill_at if cause else min(self._began + self._limits.total, self._silence_ends())
+            self._came = 0
             for key, _ in self._selector.select(None if due == math.inf else max(0.0, due - now)):
                 key.data()
+            if self._child.stdin is None or self._child.stdin.closed:
+                self._lull.after(self._came)
         return cause or Cause.EXITED
 
     def _reached(self, now: float) -> Cause | None:
@@ -342,6 +347,7 @@ class _Watch:
                 self._heard = time.monotonic()
             sink.put(chunk[: max(0, self._limits.output - self._taken)])
             self._taken += len(chunk)
+            self._came = max(self._came, len(chunk))
             return len(chunk)
 
         os.set_blocking(pipe.fileno(), False)

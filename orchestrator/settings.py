@@ -37,6 +37,7 @@ PROTECTED = (
     *("pyproject.toml", "package.json", ".npmrc", "Makefile", "Jenkinsfile", "build.rs", ".cargo/"),
 )
 EXAMPLE = "owner/name"  # what `.env.example` holds in the place of a repository
+_FOLDER = re.compile(r"[^\x00-\x1f\x7f*?\[\]\\,]+")
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 
 # python-dotenv would tell of an unreadable line a second time, in other words.
@@ -65,7 +66,6 @@ def _path(value: object) -> object:
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
-Commands = Words
 AbsolutePath = Annotated[Path, BeforeValidator(_path)]
 _DAY = 86400.0
 
@@ -90,6 +90,11 @@ class Settings(BaseSettings):
     worktree_base: AbsolutePath = Field(
         Path("worktrees"), description="The folder for worktrees and for the daemon's own bare clones."
     )
+    sparse_paths: str = Field(
+        "",
+        description="Folders that a worktree for an issue holds, separated by commas, for huge repositories: these and "
+        "the files beside each on the way to it; empty: everything, as for reviews and merges always.",
+    )
     base_branch: str = Field(
         "", description="The branch that work starts from and goes back to; empty: the repository's default branch."
     )
@@ -98,7 +103,7 @@ class Settings(BaseSettings):
     state_file: AbsolutePath = Field(
         Path(".orchestrator-state.json"), description="The daemon's memory, one JSON file."
     )
-    setup_commands: Commands = Field(
+    setup_commands: Words = Field(
         (), description="Commands that prepare a new worktree before the agent starts, as a JSON array."
     )
     max_turns: int = Field(50, ge=1, le=10_000, description="The most turns one agent run may take.")
@@ -121,7 +126,7 @@ class Settings(BaseSettings):
     delete_branch: bool = Field(
         True, description="Whether the head branch is deleted after its merge, where that is safe."
     )
-    pre_merge_commands: Commands = Field(
+    pre_merge_commands: Words = Field(
         (), description="Commands that must exit with 0 on the merge result before it lands, as a JSON array."
     )
     claude_command: str = Field("claude", description="How to call Claude Code; may hold arguments.")
@@ -203,6 +208,11 @@ class Settings(BaseSettings):
         return tuple(self.github_repo.split(","))
 
     @property
+    def sparse_folders(self) -> tuple[str, ...]:
+        """The folders of `sparse_paths`; none: everything."""
+        return tuple(filter(None, self.sparse_paths.split(",")))
+
+    @property
     def toolchains(self) -> tuple[Path, ...]:
         """The folders of `toolchain_paths`, absolute."""
         return tuple(Path(path).expanduser().absolute() for path in self.toolchain_paths)
@@ -261,6 +271,14 @@ class Settings(BaseSettings):
             raise ValueError(f"must not be {value.strip()}, which the daemon sets itself")
         return value.strip()
 
+    @field_validator("trusted_bots")
+    @classmethod
+    def _bots_are_numbers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for bot in value:
+            if not re.fullmatch(r"[1-9][0-9]{0,18}", bot):
+                raise ValueError(f'must hold numeric ids such as "49699333"; {bot!r} is none')
+        return value
+
     @field_validator("merge_comment_trigger")
     @classmethod
     def _trigger_is_a_line(cls, value: str) -> str:
@@ -274,6 +292,15 @@ class Settings(BaseSettings):
         if value and (not _BRANCH.fullmatch(value) or ".." in value or value.startswith("refs/")):
             raise ValueError(f"must be a branch's name such as main, not {value!r}")
         return value
+
+    @field_validator("sparse_paths")
+    @classmethod
+    def _parts_are_folders(cls, value: str) -> str:
+        names = [name.strip().removesuffix("/") for name in value.split(",")] if value.strip() else []
+        for name in names:
+            if not _FOLDER.fullmatch(name) or any(part in ("", ".", "..", ".git") for part in name.split("/")):
+                raise ValueError(f"must be folders such as apps/web,libs, without patterns; {name!r} is none")
+        return ",".join(names)
 
     @field_validator("claude_command")
     @classmethod
@@ -317,7 +344,7 @@ def table() -> str:
     """The settings as a Markdown table, as the README shows them."""
     rows = ["| setting | default | what it is |", "| --- | --- | --- |"]
     for name, field in Settings.model_fields.items():
-        default = _default(field)
+        default = as_written(field)
         rows.append(f"| `{name.upper()}` | {f'`{default}`' if default else ''} | {field.description} |")
     return "\n".join(rows)
 
@@ -327,13 +354,14 @@ def example() -> str:
     blocks = ["# Copy to .env and set GITHUB_REPO; everything else may stay as it is or go.\n"]
     for name, field in Settings.model_fields.items():
         sentence = textwrap.fill(field.description or "", 100, initial_indent="# ", subsequent_indent="# ")
-        value = EXAMPLE if field.is_required() else _default(field)
+        value = EXAMPLE if field.is_required() else as_written(field)
         quoted = f"'{value}'" if " " in value else value  # so that a shell can read the file too
         blocks.append(f"{sentence}\n{name.upper()}={quoted}\n")
     return "\n".join(blocks)
 
 
-def _default(field: FieldInfo) -> str:
+def as_written(field: FieldInfo) -> str:
+    """A default as a `.env` file has it."""
     value = field.default
     if field.is_required() or isinstance(value, SecretStr):
         return ""
@@ -363,5 +391,10 @@ def _expected(field: FieldInfo) -> str:
         return f"one of {', '.join(get_args(kind))}"
     if kind is bool:
         return "true or false"
-    low, high = (next(f"{getattr(m, a):g}" for m in field.metadata if hasattr(m, a)) for a in ("ge", "le"))
-    return f"{'a whole number' if kind is int else 'a number'} from {low} to {high}"
+    low, high = bounds(field)
+    return f"{'a whole number' if kind is int else 'a number'} from {low:g} to {high:g}"
+
+
+def bounds(field: FieldInfo) -> tuple[float, ...]:
+    """The least and the most of a number."""
+    return tuple(next(getattr(m, a) for m in field.metadata if hasattr(m, a)) for a in ("ge", "le"))

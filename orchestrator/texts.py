@@ -315,6 +315,17 @@ def issue_kept(number: int, why: str) -> str:
     return f"Issue #{number} could not be closed: {why}."
 
 
+def foreign_issues(names: Sequence[str]) -> str:
+    """`names`: `owner/name#5`, or empty where the repository is private, whose name is no public matter."""
+    known = [f"`{name}`" for name in names if name]  # as code, so that nothing appears on those issues
+    hidden = names.count("")
+    listed = ", ".join([*known, *([f"{hidden} in private repositories"] if hidden else [])])
+    return (
+        f"Linked issues of other repositories were left alone: {listed}. "
+        "GitHub itself may have closed them with this merge."
+    )
+
+
 IN_ANOTHER_REPO = "it is in another repository"
 IS_DEFAULT = "it is the default branch"
 IS_PROTECTED = "it is protected"

@@ -123,7 +123,8 @@ class Watch:
     def _place(self, repo: Repo) -> Place:
         folder = place_folder(self._settings.worktree_base, self.name)
         identity = Identity(self._me.login, f"{self._me.id}+{self._me.login}@users.noreply.github.com")
-        mirror = Mirror(folder / "mirror.git", Access(repo.clone_url, self._token), identity, sandbox=self._sandbox)
+        cone, access = self._settings.sparse_folders, Access(repo.clone_url, self._token)
+        mirror = Mirror(folder / "mirror.git", access, identity, sandbox=self._sandbox, cone=cone)
         return Place(repo, self._api, mirror, folder, self._me, Marks(self._token, self._me.id))
 
     def _carry_out(self, decision: Decision, end: Callable[[Cancel], None]) -> bool:

@@ -74,6 +74,7 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "failed": [(WORK, "The agent failed.", "/var/w/issue-42", "label it `ready`", b"boom \x1b[1m\n```\n@team")],
     "files_modified": [(("app.py", HOSTILE),)],
     "finding": [(FINDING,), (replace(FINDING, text=HOSTILE),)],
+    "foreign_issues": [(("acme/web#5", "", "x/y#1"),), (("acme/web#5",),), (("", ""),)],
     "gave_up": [(HOSTILE,)],
     "github_forbids": [("Resource not accessible.",)],
     "github_refuses": [("Required status check is expected.",), (HOSTILE,)],

@@ -326,7 +326,7 @@ def test_A11_a_bot_is_heard_when_its_id_is_listed_and_obeyed_when_it_may_write(
     house: House, watched: Record, login: str, kind: str, listed: bool, permission: str, starts: bool
 ) -> None:
     bot = house.github.user(login, house.repo, permission, kind=kind)
-    house.options["trusted_bots"] = (str(bot.id),) if listed else (login, str(bot.id + 1))
+    house.options["trusted_bots"] = (str(bot.id),) if listed else (str(bot.id + 1),)
     issue = strangers(house)
     bot.labels(issue, "ready")
     if starts:

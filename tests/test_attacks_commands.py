@@ -214,6 +214,30 @@ def test_A20_no_text_of_ours_goes_into_the_merge(house: House) -> None:
     house.expect(*LANDED, "PATCH issues/*")
 
 
+@pytest.mark.parametrize("private", [False, True])
+def test_A20_issues_of_other_repositories_are_named_and_left_alone(house: House, private: bool) -> None:
+    house.repo.settings(autoclose=False)
+    web = house.github.repo("acme/web", files={"README.md": "web\n"})
+    web.settings(private=private)
+    house.github.permission(house.robot, web, "write")
+    house.github.permission(house.alice, web, "write")
+    house.alice.opens_issue(web, "The first of theirs")
+    wish = house.alice.opens_issue(house.repo, "Wish")
+    bystander = house.alice.opens_issue(house.repo, "Of the number that the wish gets there")
+    pull = opens(house, body=f"Fixes #{wish.number}")
+    house.ci.passes(pull, "build")
+    house.alice.transfers(wish, web)
+    assert wish.number == bystander.number
+    house.alice.comments(pull, "/merge")
+    house.quiet()
+    said = announced(house, pull)
+    where = "1 in private repositories" if private else f"`acme/web#{wish.number}`"
+    assert f"other repositories were left alone: {where}. GitHub itself may have closed them" in said
+    assert ("acme/web" in said) == (not private)
+    assert (wish.open, bystander.open) == (True, True)
+    house.expect(*LANDED)
+
+
 def test_A21_an_exempt_account_does_not_get_around_the_protection(house: House) -> None:
     house.github.requires(house.repo, "main", reviews=1, exempt=[house.robot])
     pull = green(house)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.agents.base import Bounds, Outcome
-from orchestrator.agents.claude_stream import Stream, judge
+from orchestrator.agents.claude_stream import Stream, Tally, judge
 from orchestrator.agents.prompts import REVIEW_SCHEMA
 from orchestrator.process import Cause, Ended
 
@@ -81,13 +81,94 @@ def test_a_result_stands_even_if_the_process_had_to_be_ended(cause: Cause) -> No
 @pytest.mark.parametrize("odd", ["NaN", "Infinity", "-1", "1e400", "true", '"3"', "null", "[]", "9" * 400])
 def test_odd_numbers_count_as_unknown(odd: str) -> None:
     stream = Stream()
-    stream.take(json.dumps(said("")).encode())
     stream.take(f'{{"type": "result", "num_turns": {odd}, "total_cost_usd": {odd}}}'.encode())
-    assert (stream.turns, stream.cost_usd) == (1, 0.0)
+    assert (stream.turns, stream.cost_usd) == (None, 0.0)
+
+
+def message(*blocks: dict[str, Any], name: str = "m", tokens: int = 0) -> bytes:
+    about = {"id": name, "content": list(blocks), "usage": {"input_tokens": tokens}}
+    return json.dumps({"type": "assistant", "message": about}).encode()
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"type": "text", "text": words}
 
 
 def test_a_message_in_several_events_is_one_turn_and_only_its_text_is_text() -> None:
+    stream, tally = Stream(), Tally()
+    for block in (text("Hello"), {"type": "thinking", "text": "secret"}, {"type": "tool_use"}, text("")):
+        stream.take(message(block))
+        tally.take(message(block))
+    assert (tally.turns, stream.text) == (1, "Hello")
+
+
+def test_a_message_counts_as_its_last_event_says_however_many_there_are() -> None:
+    tally = Tally()
+    for number in range(1000):
+        for tokens in (5, number):
+            tally.take(message(name=f"m{number}", tokens=tokens))
+    assert (tally.turns, tally.tokens) == (1000, sum(range(1000)))
+
+
+def test_what_was_said_last_is_known_however_much_came_after_it() -> None:
     stream = Stream()
-    for block in ({"type": "text", "text": "Hello"}, {"type": "thinking", "text": "secret"}, {"type": "tool_use"}):
-        stream.take(json.dumps({"type": "assistant", "message": {"id": "m", "content": [block]}}).encode())
-    assert (stream.turns, stream.text) == (1, "Hello")
+    stream.take(message(text("First."), text("Second.")))
+    for _ in range(3):
+        stream.take(message({"type": "tool_use", "input": {"text": "x" * 50_000}}))
+    assert stream.text == "Second."
+    stream.take(message(text("Third.")))
+    assert stream.text == "Third."
+
+
+def test_the_error_is_that_of_the_last_message_whoever_spoke_last() -> None:
+    stream = Stream()
+    stream.take(json.dumps(said("rate_limit")).encode())
+    stream.take(b"[]")
+    assert (stream.error, stream.error) == ("rate_limit", "rate_limit")
+    stream.take(message({"type": "tool_use"}))
+    assert stream.error == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        json.dumps({"type": "user", "message": {"content": [{"type": "tool_result", "content": json.dumps(GOOD)}]}}),
+        json.dumps({"message": {"content": json.dumps(GOOD), "about": GOOD}, "type": "user"}),
+        json.dumps({"type": "user", "tool_use_result": GOOD}, separators=(",", ":")),
+        json.dumps({"type": "assistant", "message": {"content": [{"type": "tool_use", "input": GOOD}]}}),
+        json.dumps({"type": "stream_event", "event": GOOD}),
+        json.dumps([GOOD]),
+        json.dumps(json.dumps(GOOD)),
+        json.dumps(GOOD)[:-1],
+    ],
+)
+def test_a_result_that_is_only_quoted_is_none(line: str) -> None:
+    stream = Stream()
+    stream.take(line.encode())
+    assert (stream.result, stream.text) == (None, "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"result": "Done.", "type": "result"}',
+        b'  { "type"\t:  "result" , "result":"Done."}\r',
+        b'{"type":"\\u0072esult","result":"Done."}',
+        b'{"type":"result","errors":["\\ud83d"],"result":"Done."}',
+        b'{"type":"result","errors":["\xff"],"result":"Done."}',
+        b'{"type":"result","deep":' + b"[" * 300 + b"]" * 300 + b',"result":"Done."}',
+        b'{"type":"result","usage":[NaN,-Infinity,' + b"9" * 3000 + b'],"result":"Done."}',
+    ],
+)
+def test_a_result_is_known_however_it_is_written(line: bytes) -> None:
+    stream = Stream()
+    stream.take(line)
+    assert stream.text == "Done."
+
+
+def test_a_message_is_known_however_it_is_written() -> None:
+    stream, tally = Stream(), Tally()
+    line = b'{ "message": {"id": "m", "content": [{"text": "Caf\xff \\ud83d", "type": "text"}]}, "type": "assistant" }'
+    stream.take(line)
+    tally.take(line)
+    assert (tally.turns, stream.text.encode("utf-8", "replace")) == (1, "Caf\ufffd ?".encode())

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.egress import TUNNELS, Egress, Gate, Patience
+from orchestrator.egress import _CHUNK, _HEAD, TUNNELS, Egress, Gate, Patience
 from orchestrator.errors import Misconfigured
 from tests.test_process import eventually
 
@@ -21,7 +21,7 @@ QUICK = Patience(opening=0.2, silence=0.2, total=30.0)
 
 
 @contextmanager
-def upstream(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+def upstream(answer: Callable[[socket.socket], None], host: str = "127.0.0.1") -> Iterator[int]:
     """A server on loopback that treats each connection so, one after the other; gives its port."""
 
     def serve(server: socket.socket) -> None:
@@ -33,7 +33,7 @@ def upstream(answer: Callable[[socket.socket], None]) -> Iterator[int]:
             with end:
                 answer(end)
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server((host, 0)) as server:
         thread = threading.Thread(target=serve, args=(server,))
         thread.start()
         try:
@@ -151,6 +151,25 @@ def test_a_request_that_never_ends_is_given_up() -> None:
         assert status(gate, b"CONNECT api") == 400
 
 
+def test_a_request_that_comes_byte_by_byte_is_given_up_all_the_same() -> None:
+    with Egress(["https://api.model.test"], {}, patience=QUICK) as gate, asked(gate, b"CONNECT ") as end:
+        end.setblocking(False)
+        for _ in range(200):
+            threading.Event().wait(0.05)
+            with suppress(BlockingIOError):
+                assert end.recv(1000).startswith(b"HTTP/1.1 400 ")
+                break
+            end.send(b"x")
+        else:
+            raise AssertionError("it listened for 10 s")
+
+
+def test_no_more_of_a_request_is_kept_than_a_head_can_have() -> None:
+    endless = b"x" * (_HEAD + _CHUNK + 1)  # none of it stays unread, so that the answer is not lost
+    with Egress(["https://api.model.test"], {}, patience=Patience(opening=60.0)) as gate:
+        assert status(gate, endless) == 400
+
+
 class Names:
     """What the system's resolver answers."""
 
@@ -184,7 +203,15 @@ def test_a_listed_name_that_points_inwards_opens_nothing(monkeypatch: pytest.Mon
 
 
 def test_a_gateway_of_the_operators_may_have_a_private_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    for address, fits in (("10.1.2.3", True), ("169.254.169.254", False), ("127.0.0.1", False), ("fe80::1", False)):
+    for address, fits in (
+        ("10.1.2.3", True),
+        ("169.254.169.254", False),
+        ("127.0.0.1", False),
+        ("fe80::1", False),
+        ("::ffff:10.1.2.3", True),
+        ("::ffff:169.254.169.254", False),
+        ("::ffff:127.0.0.1", False),
+    ):
         egress = Egress(["https://llm.corp.test"], {}, inside=["llm.corp.test"])
         assert egress._is_fit("llm.corp.test", address) is fits
         assert not egress._is_fit("api.model.test", address)
@@ -192,8 +219,9 @@ def test_a_gateway_of_the_operators_may_have_a_private_address(monkeypatch: pyte
 
 
 def test_a_name_is_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    with upstream(echo) as port:
-        names = Names(monkeypatch, "127.0.0.1", "10.0.0.1")
+    # Whoever asks the system itself a second time gets 127.0.0.1, where nobody listens.
+    with upstream(echo, "127.0.0.2") as port:
+        names = Names(monkeypatch, "127.0.0.2", "10.0.0.1")
         with Egress([url(port, "localhost")], {}) as gate:
             assert gate.forwards == ((port, "localhost", port),)
             assert status(gate, connect(f"localhost:{port}")) == 200
@@ -335,6 +363,14 @@ def test_refusals_are_logged_once_for_each_host(lines: list[Any]) -> None:
             status(gate, connect("evil.example:443"))
     told = [(line["event"], line.get("host"), line.get("times")) for line in lines if line["log_level"] == "warning"]
     assert told == [("egress_refused", "evil.example:443", None), ("egress_refusals", None, 3)]
+
+
+def test_many_refused_hosts_do_not_fill_the_log(lines: list[Any]) -> None:
+    with Egress(["https://api.model.test"], {}) as gate:
+        for number in range(30):
+            status(gate, connect(f"evil-{number}.example:443"))
+    told = [line["event"] for line in lines if line["log_level"] == "warning"]
+    assert told == [*["egress_refused"] * 20, "egress_refusals"]
 
 
 @pytest.mark.parametrize(

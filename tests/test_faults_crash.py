@@ -189,7 +189,7 @@ def session_of(run: dict[str, Any]) -> str:
 
 
 def test_F05_work_that_was_done_and_not_committed_is_committed_and_not_done_again(child: Child) -> None:
-    dies_in_git(child, "before", "ls-files --unmerged")
+    dies_in_git(child, "before", "commit-tree")
     assert (child.job("implement", 1)["phase"], child.worktrees()) == ("commit", ["issue-1"])
     goes_on(child)
     check_pull(child)

@@ -31,7 +31,7 @@ from tests.child import Child
 from tests.conftest import MakeHouse
 from tests.faulty import events
 from tests.house import House, stub
-from tests.merging import LANDED, gone, green
+from tests.merging import LANDED, STOPPED, gone, green, refusal
 from tests.story import Record, eventually, expect_pull, outcomes, ready, rests
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -226,6 +226,28 @@ def test_F35_what_was_read_before_the_machine_slept_is_read_again_before_the_cal
     slept = [e.number for e in house.github.journal.find("GET git/ref/heads/main")][1]
     assert [e for e in house.github.journal.find(asked) if slept < e.number < call], "everything is read again"
     house.expect(*LANDED, "PUT pulls/*/merge")
+
+
+def test_F35_what_was_read_before_a_sleep_between_the_gate_and_the_call_is_read_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull = green(house)
+    real = State.put
+    slept: list[Job] = []
+
+    def put(state: State, job: Job) -> None:
+        real(state, job)
+        if job.phase == "land" and not slept:
+            slept.append(job)
+            house.clock.advance(8 * HOUR)
+            house.ci.fails(pull, "build")
+
+    monkeypatch.setattr(State, "put", put)
+    house.alice.comments(pull, "/merge")
+    house.quiet()
+    assert "merge" not in slept[0].effects, "it slept before the call was on the record"
+    assert "`build`" in refusal(house, pull)
+    house.expect(*STOPPED)
 
 
 BOMB = """

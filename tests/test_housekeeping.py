@@ -286,9 +286,7 @@ def test_a_stop_of_the_daemon_ends_it_and_takes_nothing(
     tree(mirror, "issue-7")
     programs, at_work = tmp_path / "programs", tmp_path / "at-work"
     programs.mkdir()
-    slow = (
-        f'#!/bin/sh\n[ "$1" != write-tree ] || {{ touch {at_work}; exec sleep 60; }}\nexec {shutil.which("git")} "$@"\n'
-    )
+    slow = f'#!/bin/sh\n[ "$3" != all ] || {{ touch {at_work}; exec sleep 60; }}\nexec {shutil.which("git")} "$@"\n'
     (programs / "git").write_text(slow)
     (programs / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,9 @@ from orchestrator.decide.limits import DAY, Limits, enough_at, left_usd, run_at,
 from orchestrator.model import Actor, Spent
 from orchestrator.settings import Settings
 from orchestrator.state import State
+from tests.conftest import MakeHouse
+from tests.house import House, stub
+from tests.story import Record, expect_pull, ready
 from tests.virtual import VirtualClock
 
 NOW = 1_800_000_000.0
@@ -140,3 +144,50 @@ def test_two_threads_never_get_the_same_last_dollar(state: State) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(take, range(24))) == 10.0
+
+
+def set_aside(house: House) -> list[tuple[float, int]]:
+    """What stands for each run of the day: dollars, and whose run it is."""
+    assert house.daemon is not None
+    return [(one.usd, one.actor) for one in house.daemon.state.spent]
+
+
+def breaks_off(house: House) -> None:
+    """Until the first attempt to run the agent ended with an exception."""
+    house.until(lambda: bool(house.jobs) and house.job("implement", 1).failures == 1)
+
+
+@pytest.fixture
+def poor(make_house: MakeHouse) -> House:
+    """A house with money for three runs."""
+    return make_house(daily_budget_usd=1.8, run_budget_usd=0.6)
+
+
+def test_what_was_set_aside_for_a_run_that_never_began_is_given_back(poor: House) -> None:
+    issue = ready(poor)
+    poor.options["max_runs_per_actor_day"] = 1
+    poor.options["claude_command"] = stub("--sessions", str(poor.folder / "sessions"), "success")
+    (poor.folder / "worktrees/acme/app/logs/issue-1-1.log.prompt").mkdir(parents=True)  # where a file is to be written
+    breaks_off(poor)
+    assert set_aside(poor) == [(0.6, poor.alice.id)], "only a log can tell that nothing was spent"
+    poor.quiet()
+    assert set_aside(poor) == [(0.0, 0), (0.0, 0), (0.25, poor.alice.id)], (
+        "nor for the program that knew no such session"
+    )
+    assert [p.number for p in poor.repo.pulls] == [2]
+    expect_pull(poor, issue)
+
+
+def test_what_was_set_aside_for_a_run_that_broke_off_stays_so_until_its_log_is_read(poor: House) -> None:
+    issue = ready(poor)
+    record = Record(poor.folder / "record")
+    said = poor.folder / "worktrees/acme/app/logs/issue-1-1.log.stderr"
+    worked = f'"$@"; case "$*" in *" -p "*) rm {said} && mkdir {said};; esac'  # so that it cannot be read after the run
+    agent = shlex.split(stub("--record", str(record.file), "success"))
+    poor.options["claude_command"] = shlex.join(["sh", "-c", worked, "sh", *agent])
+    breaks_off(poor)
+    assert set_aside(poor) == [(0.6, poor.alice.id)], "what it took is not read yet"
+    poor.quiet()
+    assert set_aside(poor) == [(0.25, poor.alice.id)]
+    assert len(record.runs) == 1
+    expect_pull(poor, issue)

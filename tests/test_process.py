@@ -298,6 +298,18 @@ def test_a_line_beyond_all_measure_is_kept_in_the_file_only(lab: Lab, monkeypatc
     assert lab.output.stat().st_size == 300_000 + len("before\n\nafter\n")
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 100])
+def test_lines_are_the_same_however_the_bytes_come(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(pipes, "MAX_LINE", 6)
+    given: list[bytes] = []
+    lines = pipes.Lines(given.append)
+    said = b"one\n\nmuch too long\nsix six\nsixsix\nand here as well\nend"
+    for at in range(0, len(said), size):
+        lines.feed(said[at : at + size])
+    lines.close()
+    assert given == [b"one", b"", b"sixsix", b"end"]
+
+
 def test_an_error_of_the_listener_ends_the_run_and_is_raised(lab: Lab) -> None:
     def on_line(line: bytes) -> None:
         raise ValueError(line.decode())

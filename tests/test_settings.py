@@ -173,6 +173,15 @@ def test_a_bad_value_is_one_sentence(line: str, expected: str) -> None:
     assert trouble(f"GITHUB_REPO=octo/demo\n{line}\n") == [expected]
 
 
+@pytest.mark.parametrize("bot", ["helper[bot]", "0", "-7", "1.5", " 7", "\u0667", "7x"])
+def test_a_bot_is_trusted_by_its_number_only(bot: str) -> None:
+    assert trouble(f'GITHUB_REPO=octo/demo\nTRUSTED_BOTS=\'["5", "{bot}"]\'\n') == [
+        f"TRUSTED_BOTS must hold numeric ids such as \"49699333\"; '{bot}' is none."
+    ]
+    write('GITHUB_REPO=octo/demo\nTRUSTED_BOTS=\'["5", "49699333"]\'\n')
+    assert settings.load().trusted_bots == ("5", "49699333")
+
+
 def test_the_token_travels_neither_in_the_open_nor_in_the_address() -> None:
     assert trouble("GITHUB_REPO=octo/demo\nGITHUB_API_URL=http://ghe.example/api\n") == [
         "GITHUB_API_URL must begin with https://, or the token would travel in the open."

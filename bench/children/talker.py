@@ -4,7 +4,7 @@ import os
 import sys
 import time
 
-TAIL = b', "type": "assistant", "message": {"id": "m", "content": [{"type": "text", "text": "' + b"x" * 120 + b'"}]}}\n'
+TAIL = b', "message": {"id": "m", "content": [{"type": "text", "text": "' + b"x" * 120 + b'"}]}}\n'
 
 
 def main(rate: int, seconds: float) -> None:
@@ -13,7 +13,7 @@ def main(rate: int, seconds: float) -> None:
     for number in range(int(rate * seconds / burst)):
         time.sleep(max(0.0, began + number * burst / rate - time.monotonic()))
         for _ in range(burst):
-            os.write(1, b'{"t": %.6f' % time.monotonic() + TAIL)
+            os.write(1, b'{"type": "assistant", "t": %.6f' % time.monotonic() + TAIL)
 
 
 if __name__ == "__main__":

@@ -60,8 +60,8 @@ class RunResult:
     """What came of a run; a run that was cut short reports what was known by then.
 
     `detail` says in one sentence for a person why the outcome is not DONE. `resets_at` is in seconds since 1970.
-    `tokens`: what this process was seen to use at least, in tokens of the price of input; `billed`: those that
-    `cost_usd` is for, 0 where nothing tells. On a resumed session both may hold earlier processes too.
+    `billed`: what `cost_usd` is for, in tokens of the price of input, 0 where nothing tells; on a resumed session it
+    may hold earlier processes too. `tokens`: what was seen to be used at least, where `billed` does not tell.
     """
 
     outcome: Outcome

@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.agents.base import Bounds, Outcome, Role, RunResult, Task
-from orchestrator.agents.claude_stream import Stream, judge
+from orchestrator.agents.claude_stream import Stream, Tally, judge
 from orchestrator.clock import Stop
 from orchestrator.egress import Egress, Gate
 from orchestrator.errors import Misconfigured, Missing
@@ -323,19 +323,30 @@ def _tail(path: Path, limit: int = 400) -> str:
         return " ".join(file.read().decode("utf-8", "replace").split())
 
 
+def _tally(log: Path) -> Tally:
+    """What the messages used, by the log."""
+    tally = Tally()
+    if log.exists():
+        with log.open("rb") as lines:
+            for line in lines:
+                tally.take(line)
+    return tally
+
+
 def _result(
     task: Task, stream: Stream, outcome: Outcome, detail: str, seconds: float = 0.0, resets_at: float | None = None
 ) -> RunResult:
+    tally = Tally() if stream.billed and stream.turns is not None else _tally(task.log)
     return RunResult(
         outcome=outcome,
         text=stream.text,
         data=stream.answer if outcome is Outcome.DONE else None,
         session_id=stream.session_id or task.session_id,
-        turns=stream.turns,
+        turns=tally.turns if stream.turns is None else stream.turns,
         cost_usd=stream.cost_usd,
         seconds=seconds,
         detail=detail,
         resets_at=resets_at,
-        tokens=stream.tokens,
+        tokens=tally.tokens,
         billed=stream.billed,
     )

@@ -12,6 +12,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import from_json
+
 from orchestrator.agents.base import Bounds, Outcome
 from orchestrator.agents.schema import mismatch
 from orchestrator.process import Cause, Ended
@@ -32,53 +34,80 @@ _WEIGHTS = (1.0, 5.0, 1.25, 0.1)
 _USAGE = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 _MODEL_USAGE = ("inputTokens", "outputTokens", "cacheCreationInputTokens", "cacheReadInputTokens")
 
+# Almost all of a stream are results of tools and messages, in pieces or whole. The program writes their type first.
+_PIECES = tuple(b'{"type":%s"%s"' % (blank, kind) for kind in (b"user", b"stream_event") for blank in (b"", b" "))
+_MESSAGES = tuple(b'{"type":%s"assistant"' % blank for blank in (b"", b" "))
+_KEPT = 64 * 1024  # bytes of messages that nobody has looked at
+_RECENT = 256  # messages; the events of one come in a row, or nearly
+
 _LOG_IN = "run `claude` and log in, or set ANTHROPIC_API_KEY, or CLAUDE_CODE_OAUTH_TOKEN from `claude setup-token`"
 
 
 class Stream:
-    """The events of one run as they come; holds what is known so far."""
+    """The events of one run as they come; holds what is known so far.
+
+    Messages are looked at only when somebody asks, and then only the last; what all of them used is for `Tally`.
+    """
 
     def __init__(self) -> None:
         self.result: dict[str, Any] | None = None  # the last one; a process can give several
         self.session_id = ""
-        self.error = ""  # the word on the last message that the program itself put in the model's place
         self.limited = False  # the account's usage limit was reached
         self.resets_at: float | None = None
-        self._said = ""
-        self._messages: dict[str, float] = {}  # id -> tokens
+        self._error = self._said = ""
+        self._kept: list[bytes] = []  # messages that came after those that these two are of
+        self._size = 0
+        self._any = False
 
     def take(self, line: bytes) -> None:
         """Read one line; whatever cannot be understood changes nothing."""
-        try:
-            event = json.loads(line.decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
+        if line.startswith(_PIECES):
             return
-        if not isinstance(event, dict):
+        if line.startswith(_MESSAGES):
+            self._keep(line)
             return
+        event = _event(line)
         match event.get("type"):
             case "system" | "result" as kind:
                 self.session_id = _text(event, "session_id") or self.session_id
                 self.result = event if kind == "result" else self.result
             case "assistant":
-                self._take_message(event)
+                self._keep(line)
             case "rate_limit_event":
                 info = _object(event, "rate_limit_info")
                 self.limited = info.get("status") == "rejected"
                 self.resets_at = _number(info, "resetsAt")
 
-    def _take_message(self, event: dict[str, Any]) -> None:
-        message = _object(event, "message")
-        self.error = _text(event, "error")
-        # One event per content block: a message comes in several.
-        self._messages[_text(message, "id")] = _weighed(_object(message, "usage"), _USAGE)
-        blocks = message.get("content")
-        for block in blocks if isinstance(blocks, list) else ():
-            if isinstance(block, dict) and block.get("type") == "text":
-                self._said = _text(block, "text") or self._said
+    def _keep(self, line: bytes) -> None:
+        self._any = True
+        self._kept.append(line)
+        self._size += len(line)
+        if self._size > _KEPT:
+            self._look()
+
+    def _look(self) -> None:
+        """From the newest message back to one that says something, which mostly is the first."""
+        error, said = None, ""
+        while self._kept and not said:
+            event = _event(self._kept.pop())
+            if event.get("type") == "assistant":
+                error = _text(event, "error") if error is None else error
+                said = _last_text(_object(event, "message"))
+        self._error = self._error if error is None else error
+        self._said = said or self._said
+        self._kept.clear()
+        self._size = 0
+
+    @property
+    def error(self) -> str:
+        """The word on the last message, where the program itself put it in the model's place."""
+        self._look()
+        return self._error
 
     @property
     def text(self) -> str:
         """The final text, or the last one said."""
+        self._look()
         return _text(self.result or {}, "result") or self._said
 
     @property
@@ -92,7 +121,7 @@ class Stream:
         """Whether it could not resume: no turn was taken, and the program's own error list says why."""
         errors = (self.result or {}).get("errors")
         first = errors[0] if isinstance(errors, list) and errors else ""
-        return not self._messages and isinstance(first, str) and first.startswith("No conversation found")
+        return not self._any and isinstance(first, str) and first.startswith("No conversation found")
 
     @property
     def seconds(self) -> float:
@@ -100,22 +129,14 @@ class Stream:
         return (_number(self.result or {}, "duration_ms") or 0.0) / 1000
 
     @property
-    def turns(self) -> int:
-        """The turns counted by the program, else the messages seen."""
+    def turns(self) -> int | None:
+        """The turns counted by the program; None before the result."""
         counted = _number(self.result or {}, "num_turns")
-        return len(self._messages) if counted is None else int(counted)
-
-    @property
-    def tokens(self) -> float:
-        """What the messages of this process used at least, in tokens of the price of input.
-
-        An event tells the output of its message as it was at the message's begin, so that part is too small.
-        """
-        return sum(self._messages.values())
+        return None if counted is None else int(counted)
 
     @property
     def billed(self) -> float:
-        """The same for what `cost_usd` is for; 0 before the result."""
+        """What `cost_usd` is for, in tokens of the price of input; 0 before the result."""
         models = _object(self.result or {}, "modelUsage")
         return sum(_weighed(_object(models, model), _MODEL_USAGE) for model in models)
 
@@ -123,6 +144,40 @@ class Stream:
     def cost_usd(self) -> float:
         """Dollars as the result says; 0 before it. On a resumed session it may hold earlier processes too."""
         return _number(self.result or {}, "total_cost_usd") or 0.0
+
+
+class Tally:
+    """What all messages of a run used, for one whose result does not tell: it takes many times the work of `Stream`."""
+
+    def __init__(self) -> None:
+        self._usages: dict[str, dict[str, Any]] = {}  # of the last messages, by id
+        self._earlier = (0, 0.0)  # how many messages came before those, and their tokens
+
+    def take(self, line: bytes) -> None:
+        """Read one line; whatever cannot be understood changes nothing."""
+        event = {} if line.startswith(_PIECES) else _event(line)
+        if event.get("type") != "assistant":
+            return
+        message = _object(event, "message")
+        # One event per content block: a message comes in several.
+        self._usages[_text(message, "id")] = _object(message, "usage")
+        if len(self._usages) > _RECENT:
+            count, tokens = self._earlier
+            oldest = self._usages.pop(next(iter(self._usages)))
+            self._earlier = count + 1, tokens + _weighed(oldest, _USAGE)
+
+    @property
+    def turns(self) -> int:
+        """How many messages there were."""
+        return self._earlier[0] + len(self._usages)
+
+    @property
+    def tokens(self) -> float:
+        """What they used at least, in tokens of the price of input.
+
+        An event tells the output of its message as it was at the message's begin, so that part is too small.
+        """
+        return self._earlier[1] + sum(_weighed(usage, _USAGE) for usage in self._usages.values())
 
 
 @dataclass(frozen=True)
@@ -245,6 +300,26 @@ def _short(text: str, limit: int = 300) -> str:
 
 def _span(seconds: float) -> str:
     return f"{seconds / 60:g} minutes" if seconds >= 60 else f"{seconds:g} seconds"
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    """The object on a line of JSON, empty where there is none."""
+    try:
+        event = from_json(line)
+    except ValueError:  # also for what the program may well write: half of a surrogate pair, a cut character
+        try:
+            event = json.loads(line.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            return {}
+    return event if isinstance(event, dict) else {}
+
+
+def _last_text(message: dict[str, Any]) -> str:
+    blocks = message.get("content")
+    for block in reversed(blocks) if isinstance(blocks, list) else ():
+        if isinstance(block, dict) and block.get("type") == "text" and (text := _text(block, "text")):
+            return text
+    return ""
 
 
 def _weighed(usage: dict[str, Any], names: tuple[str, ...]) -> float:

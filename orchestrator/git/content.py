@@ -7,6 +7,7 @@ trees, so that what the repository had before stays its own business.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections import deque
@@ -20,8 +21,8 @@ from orchestrator.git.run import GitError
 LARGEST_FILE = 50 * 1024 * 1024  # bytes; GitHub warns above this and refuses 100 MB
 
 _BAD_FILE = re.compile(r"error: (invalid path '.*'|open\(.*\): Permission denied)")
-_MOST_LINKS = 40  # as many as the kernel follows
-_LINK = "120000"
+_MOSTLINKS = 40  # as many as the kernel follows
+LINK = "120000"
 _REPOSITORY = "160000"
 
 
@@ -44,17 +45,15 @@ def nested(top: Path) -> list[str]:
 
 def check_files(mirror: Mirror, folder: Path, paths: Iterable[str], head: str) -> None:
     """Refuse a huge file of `folder` before git reads it; one that `head` has with this size already is let through."""
-    before = {}
-    for entry in mirror.call("ls-tree", "-r", "-l", "-z", "--full-tree", head).paths:
-        about, _, path = entry.partition("\t")
-        before[path] = about.rpartition(" ")[2]
     for path in paths:
         try:
             size = (folder / path).lstat().st_size
         except (FileNotFoundError, NotADirectoryError):
             continue
-        if size > LARGEST_FILE and str(size) != before.get(path):
-            raise _too_large(path, size)
+        if size > LARGEST_FILE:
+            about, _, _ = mirror.call("ls-tree", "-l", "--full-tree", head, "--", path).text.partition("\t")
+            if about.rpartition(" ")[2] != str(size):
+                raise _too_large(path, size)
 
 
 def check_tree(mirror: Mirror, before: str, after: str) -> None:
@@ -69,7 +68,7 @@ def check_tree(mirror: Mirror, before: str, after: str) -> None:
         _, mode, _, sha, _ = entry.split(" ")
         if mode == _REPOSITORY:
             raise refused_nested(path)
-        if mode == _LINK:
+        if mode == LINK:
             links.append(path)
         if mode.startswith("10"):
             blobs.append((path, sha))
@@ -77,21 +76,21 @@ def check_tree(mirror: Mirror, before: str, after: str) -> None:
         if size > LARGEST_FILE:
             raise _too_large(path, size)
     if links:
-        targets = _targets(mirror, after)
+        leading = targets(mirror, after)
         for path in links:
-            if leads_out(path, targets):
+            if leads_out(path, leading):
                 raise Refused(
-                    f"`{shown(path)}` is a link to `{shown(targets[path])}`, which leads out of the repository. "
+                    f"`{shown(path)}` is a link to `{shown(leading[path])}`, which leads out of the repository. "
                     "Nothing was pushed; remove the link or make it point inside."
                 )
 
 
-def leads_out(path: str, targets: dict[str, str]) -> bool:
-    """Whether following the link at `path` leaves the tree whose links are `targets` (path to target)."""
+def leads_out(path: str, leading: dict[str, str]) -> bool:
+    """Whether following the link at `path` leaves the tree whose links are `leading` (path to target)."""
     here: list[str] = path.split("/")
     ahead: deque[str] = deque()
-    for _ in range(_MOST_LINKS):
-        target = targets[_joined(here)]
+    for _ in range(_MOSTLINKS):
+        target = leading[_joined(here)]
         if target.startswith("/"):
             return True
         here.pop()
@@ -104,7 +103,7 @@ def leads_out(path: str, targets: dict[str, str]) -> bool:
                 here.pop()
             elif step not in ("", "."):
                 here.append(step)
-                if _joined(here) in targets:
+                if _joined(here) in leading:
                     break
         else:
             return False
@@ -147,14 +146,24 @@ def _sizes(mirror: Mirror, blobs: list[tuple[str, str]]) -> Iterator[tuple[str, 
         yield path, int(size)
 
 
-def _targets(mirror: Mirror, tree: str) -> dict[str, str]:
-    targets = {}
+def targets(mirror: Mirror, tree: str) -> dict[str, str]:
+    """Where the links of a tree or commit lead, by path."""
+    links = []
     for entry in mirror.call("ls-tree", "-r", "-z", "--full-tree", tree).paths:
         about, _, path = entry.partition("\t")
         mode, _, sha = about.split(" ")
-        if mode == _LINK:
-            targets[path] = os.fsdecode(mirror.call("cat-file", "blob", sha).out)
-    return targets
+        if mode == LINK:
+            links.append((path, sha))
+    if not links:
+        return {}
+    asked = "".join(f"{sha}\n" for _, sha in links).encode()
+    told = io.BytesIO(mirror.call("cat-file", "--batch", stdin=asked).out)
+    found = {}
+    for path, _ in links:
+        size = int(told.readline().rsplit(b" ", 1)[1])
+        found[path] = os.fsdecode(told.read(size))
+        told.read(1)
+    return found
 
 
 def _joined(parts: list[str]) -> str:

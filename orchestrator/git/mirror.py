@@ -78,11 +78,18 @@ class Merged:
 class Mirror:
     """The bare clone at `path` of the repository that `access` names. `timeout`: seconds for one fetch.
 
-    `sandbox`: what holds a git that reads files which others wrote.
+    `sandbox`: what holds a git that reads files which others wrote. `cone`: the folders that its worktrees hold where
+    work is done on a branch; none: everything.
     """
 
     def __init__(
-        self, path: Path, access: Access, identity: Identity, timeout: float = 1800, sandbox: Sandbox = OPEN
+        self,
+        path: Path,
+        access: Access,
+        identity: Identity,
+        timeout: float = 1800,
+        sandbox: Sandbox = OPEN,
+        cone: Sequence[str] = (),
     ) -> None:
         self.path = path.parent.resolve() / path.name
         self.access = access
@@ -90,6 +97,7 @@ class Mirror:
         self.place = Place(self.path)
         self.lock = Lock(self.path.with_name(self.path.name + ".lock"))
         self.sandbox = sandbox
+        self.cone = tuple(cone)
         self._timeout = timeout
         self._ready = False
         self._damaged = False
@@ -196,6 +204,16 @@ class Mirror:
         wanted = _rev(ref) if ref.endswith("}") else f"{_rev(ref)}^{{commit}}"
         found = self.call("rev-parse", "--verify", "--quiet", "--end-of-options", wanted, accept=(0, 1))
         return found.text or None
+
+    def update(self, *changes: str) -> None:
+        """Move, make and delete refs at once, all or none: lines as `update-ref --stdin` reads them."""
+        self.call("update-ref", "--stdin", stdin="".join(f"{line}\n" for line in changes).encode())
+
+    def resolve(self, *names: str, at: Place | None = None) -> list[str | None]:
+        """What object each name stands for, such as `HEAD^{tree}` of a place; None for those that are not there."""
+        asked = "".join(f"{name}\n" for name in names).encode()
+        said = self.call("cat-file", "--batch-check=%(objectname)", at=at, stdin=asked).text.splitlines()
+        return [None if line.endswith(" missing") else line for line in said]
 
     def push(self, sha: str, branch: str, expect: str | None) -> Pushed:
         """Move the remote's `branch` from `expect` (None: it must not exist) to `sha`; repeatable after a crash.

@@ -6,13 +6,12 @@ program's stored login beside the worktree, or to whatever a missing wall leaves
 
 from __future__ import annotations
 
-import io
 import os
 
-from orchestrator.git.content import leads_out
+from orchestrator.git.content import leads_out, targets
 from orchestrator.git.mirror import Mirror
 
-_LINK, _FILE = "120000", "100644"
+_FILE = "100644"
 
 
 def without_ways_out(mirror: Mirror, sha: str) -> str:
@@ -20,8 +19,8 @@ def without_ways_out(mirror: Mirror, sha: str) -> str:
 
     `sha` itself where there is none.
     """
-    targets = _targets(mirror, sha)
-    outward = {path for path in targets if leads_out(path, targets)}
+    leading = targets(mirror, sha)
+    outward = {path for path in leading if leads_out(path, leading)}
     if not outward:
         return sha
     made: dict[str, str] = {}
@@ -32,21 +31,6 @@ def without_ways_out(mirror: Mirror, sha: str) -> str:
             entries.append(f"{_FILE if path in outward else mode} {kind} {made.get(path, found)}\t{name}\0")
         made[folder] = mirror.call("mktree", "-z", stdin=os.fsencode("".join(entries))).text
     return mirror.commit_tree(made[""], [sha], "Links that lead out are files here\n")
-
-
-def _targets(mirror: Mirror, sha: str) -> dict[str, str]:
-    """Where the links of a commit lead."""
-    links = [(path, found) for mode, _, found, path in _listed(mirror, "-r", sha) if mode == _LINK]
-    if not links:
-        return {}
-    asked = "".join(f"{found}\n" for _, found in links).encode()
-    told = io.BytesIO(mirror.call("cat-file", "--batch", stdin=asked).out)
-    targets = {}
-    for path, _ in links:
-        size = int(told.readline().rsplit(b" ", 1)[1])
-        targets[path] = os.fsdecode(told.read(size))
-        told.read(1)
-    return targets
 
 
 def _listed(mirror: Mirror, *tree: str) -> list[tuple[str, str, str, str]]:

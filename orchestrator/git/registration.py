@@ -5,11 +5,16 @@ An agent can write to all of it. What git would follow to another repository is 
 
 from __future__ import annotations
 
+import filecmp
+import os
+import re
+import shutil
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.git.disk import discard, write_whole
+from orchestrator.git import cone
+from orchestrator.git.disk import discard, small, write_whole
 from orchestrator.git.environment import Place, Scratch
 from orchestrator.git.mirror import TRASH, Mirror
 from orchestrator.git.run import Result
@@ -18,6 +23,8 @@ from orchestrator.git.salvage import unkept
 ANY = (0, 1, 128)  # exit codes of a question whose answer may be "there is none"
 
 _COMMON = b"../..\n"
+_ON_BRANCH = re.compile(rb"ref:\s*(refs/heads/[^\s~^:?*\[\\\x00-\x1f\x7f]+)\s*")
+_AS_MADE = "as-made-"
 _UNFINISHED = ("index.lock", "HEAD.lock", "MERGE_HEAD", "MERGE_MSG", "MERGE_MODE", "CHERRY_PICK_HEAD", "REVERT_HEAD")
 _UNFINISHED_FOLDERS = ("rebase-merge", "rebase-apply", "sequencer")
 
@@ -43,11 +50,14 @@ class Registration:
         accept: Sequence[int] = (0,),
     ) -> Result:
         """Run git on the worktree, or `at` another place of the mirror's."""
+        self._pin()
+        return self.mirror.call(*args, at=at or self.place, scratch=scratch, stdin=stdin, cut=cut, accept=accept)
+
+    def _pin(self) -> None:
         # Refs are read through this file even when GIT_COMMON_DIR is set (A33).
         common = self.folder / "commondir"
         if self.folder.is_dir() and (not common.is_file() or common.is_symlink() or common.read_bytes() != _COMMON):
             write_whole(common, _COMMON)
-        return self.mirror.call(*args, at=at or self.place, scratch=scratch, stdin=stdin, cut=cut, accept=accept)
 
     @property
     def reading(self) -> Place:
@@ -64,9 +74,21 @@ class Registration:
         locked = self.folder / "locked"
         return locked.is_file() and locked.read_bytes().startswith(b"initializing")
 
-    def finished(self) -> None:
-        """The creation is over."""
+    def finished(self, sha: str) -> None:
+        """The creation is over: the files are those of `sha`. Their index is kept as it is now, for `as_made`."""
+        shutil.copy2(self.folder / "index", self.folder / f"{_AS_MADE}{sha}")
         (self.folder / "locked").unlink(missing_ok=True)
+
+    def as_made(self) -> tuple[Path, str] | None:
+        """The index that the creation left, whatever was done to the other one since, and the commit that it shows."""
+        found = next((file for file in self.folder.glob(f"{_AS_MADE}*") if file.is_file()), None)
+        return None if found is None or found.is_symlink() else (found, found.name.removeprefix(_AS_MADE))
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nobody wrote to the index since the creation."""
+        made, index = self.as_made(), self.folder / "index"
+        return made is not None and index.is_file() and filecmp.cmp(made[0], index, shallow=False)
 
     def head(self) -> str | None:
         """The commit that is checked out; None when there is none."""
@@ -74,6 +96,11 @@ class Registration:
             return None
         wanted = ("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         return self.call(*wanted, at=self.without_files, accept=ANY).text or None
+
+    def resolve(self, *names: str) -> list[str | None]:
+        """What object each name stands for here, such as `HEAD^{tree}`; None for those that are not there."""
+        self._pin()
+        return self.mirror.resolve(*names, at=self.without_files)
 
     def settle(self) -> None:
         """Forget a command of git's that was cut off; the caller has ended its process."""
@@ -86,6 +113,19 @@ class Registration:
         """The old one may be corrupt, and its flags (assume-unchanged) hide changes."""
         (self.folder / "index").unlink(missing_ok=True)
         self.call("read-tree", sha)
+        if held := self.holds:
+            absent = self.call("ls-files", "-z", "--", *cone.outside(held)).out
+            self.call("update-index", "-z", "--skip-worktree", "--stdin", stdin=absent)
+
+    def narrow(self, folders: Sequence[str]) -> None:
+        """Let the checkout that follows write these folders only."""
+        (self.folder / "info").mkdir(exist_ok=True)
+        write_whole(self.folder / "info" / "sparse-checkout", cone.patterns(folders))
+
+    @property
+    def holds(self) -> tuple[str, ...]:
+        """The folders that are checked out; none: everything."""
+        return cone.folders(small(self.folder / "info" / "sparse-checkout", 1_000_000))
 
     def restore_link(self) -> None:
         """Let the folder's `.git` lead here again, so that people and programs find the repository."""
@@ -102,25 +142,29 @@ class Registration:
         """
         if not self.exists:
             return []
-        branch = ""
-        if self.folder.exists():
-            branch = self.call("symbolic-ref", "--quiet", "HEAD", at=self.without_files, accept=ANY).text
+        branch = _branch(self.folder)
         trash = []
         for path in (self.path, self.folder):
             if path.exists() or path.is_symlink():
                 away = self.mirror.base / f"{TRASH}{self.path.name}-{uuid.uuid4().hex}"
                 path.rename(away)
                 trash.append(away)
-        self.mirror.call("update-ref", "-d", self.start)
-        if branch.startswith("refs/heads/"):
-            tip = self.mirror.sha(branch)
-            if tip is not None and not unkept(self.mirror, tip) and not holders(self.mirror, branch):
-                self.mirror.call("update-ref", "-d", branch, tip)
+        gone = [f"delete {self.start}"]
+        tip = self.mirror.sha(branch) if branch and not holders(self.mirror, branch) else None
+        if tip is not None and not unkept(self.mirror, tip):
+            gone.append(f"delete {branch} {tip}")
+        self.mirror.update(*gone)
         return trash
 
 
 def holders(mirror: Mirror, branch: str) -> list[Path]:
     """The folders of the worktrees that are on this branch (a full ref name)."""
-    listed = mirror.call("worktree", "list", "--porcelain", "-z").out.decode("utf-8", "surrogateescape")
-    blocks = [block.split("\0") for block in listed.split("\0\0")]
-    return [Path(lines[0].removeprefix("worktree ")) for lines in blocks if f"branch {branch}" in lines]
+    found = (mirror.path / "worktrees").glob("*")
+    on_it = (small(folder / "gitdir") for folder in found if _branch(folder) == branch)
+    return [Path(os.fsdecode(link.rstrip(b"\n"))).parent for link in on_it if link]
+
+
+def _branch(folder: Path) -> str:
+    """The full name of the branch that is checked out by what the registration says; empty when there is none."""
+    found = _ON_BRANCH.fullmatch(small(folder / "HEAD"))
+    return found[1].decode("utf-8", "replace") if found else ""

@@ -20,7 +20,7 @@ import re
 from pathlib import Path
 
 from orchestrator.errors import Refused
-from orchestrator.git import content
+from orchestrator.git import cone, content
 from orchestrator.git.disk import changed_since, discard, discard_later
 from orchestrator.git.environment import EMPTY_TREE
 from orchestrator.git.mirror import LARGEST_DIFF, Mirror
@@ -31,8 +31,8 @@ from orchestrator.git.staging import staging
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?<!\.lock)(?<!\.)")
 _ADD = (
-    *("worktree", "add", "--quiet", "--detach", "--no-checkout"),
-    *("--lock", "--reason", "initializing", "--"),
+    *("worktree", "add", "--quiet", "--no-checkout", "--force"),
+    *("--lock", "--reason", "initializing"),
 )
 
 
@@ -49,21 +49,27 @@ class Worktree:
         self._known = Registration(mirror, self.path)
 
     def create(self, sha: str, branch: str | None) -> None:
-        """Make the worktree at `sha`, on `branch` (set to `sha`) or detached, in place of whatever is there."""
+        """Make the worktree at `sha`, on `branch` (set to `sha`) or detached, in place of whatever is there.
+
+        A detached one holds everything, whatever the mirror's cone is: a review or a test of a part would pass for one
+        of the whole.
+        """
         why = "another attempt took its place"
         with self.mirror.lock:
             trash = self._replace(why)
+            moves = [f"update {self._known.start} {sha}"]
             if branch is not None:
                 trash += self._free(branch, sha, why)
+                moves.append(f"update refs/heads/{branch} {sha}")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.mirror.call(*_ADD, str(self.path), sha)
-            self.mirror.call("update-ref", self._known.start, sha)
-            if branch is not None:
-                self.mirror.call("update-ref", f"refs/heads/{branch}", sha)
-                self._known.call("symbolic-ref", "HEAD", f"refs/heads/{branch}")
+            self.mirror.update(*moves)
+            self.mirror.call(*_ADD, *(["--detach", "--"] if branch is None else ["--"]), str(self.path), branch or sha)
+        narrow = self.mirror.cone if branch is not None else ()
+        if narrow:
+            self._known.narrow(narrow)
         # The slow half: writing files needs no lock, and would keep every other item waiting.
-        self._known.call("reset", "--hard", "--quiet")
-        self._known.finished()
+        self._known.call(*(cone.SWITCHES if narrow else ()), "reset", "--hard", "--quiet")
+        self._known.finished(sha)
         discard_later(trash)
 
     def usable(self) -> bool:
@@ -95,8 +101,9 @@ class Worktree:
         Raises Refused when HEAD does not descend from where the worktree started, when a merge was left with
         conflicts, and for anything that `content` does not let in.
         """
-        head = self._known.head()
-        start = self.mirror.sha(self._known.start)
+        if not self._known.exists:
+            raise GitError(["status"], 128, f"the worktree {self.path} is gone".encode())
+        head, before, start = self._known.resolve("HEAD^{commit}", "HEAD^{tree}", f"{self._known.start}^{{commit}}")
         if head is None or start is None:
             self.mirror.examine()
         if head is None or start is None or not self._descends(start, head):
@@ -109,16 +116,19 @@ class Worktree:
         with staging(self._known, head) as files:
             for path in files.own_repositories():
                 raise content.refused_nested(path)
-            content.check_files(self.mirror, self.path, files.files(), head)
+            changed = files.changed()
+            content.check_files(self.mirror, self.path, changed, head)
             try:
-                tree = files.tree()
+                tree = files.tree() if changed or before is None else before
             except GitError as error:
                 refused = content.refused_file(error)
                 if refused is None:
                     raise
                 raise refused from error
         content.check_tree(self.mirror, start, tree)
-        if tree != self._tree_of(head):
+        if tree != before:
+            if held := self._known.holds:
+                cone.check_kept(self.mirror, held, head, tree)
             head = self.mirror.commit_tree(tree, [head], message)
             with self.mirror.lock:
                 self._known.call("update-ref", "HEAD", head)
@@ -217,7 +227,7 @@ class Worktree:
         return self.mirror.call("rev-parse", "--verify", f"{sha}^{{tree}}").text
 
     def _descends(self, start: str, head: str) -> bool:
-        return self.mirror.call("merge-base", "--is-ancestor", start, head, accept=(0, 1)).code == 0
+        return start == head or self.mirror.contains(head, start)
 
     def _snapshot(self, head: str | None) -> str:
         if not self.path.is_dir() or self.path.is_symlink():
@@ -228,6 +238,8 @@ class Worktree:
     # -- what collect refuses
 
     def _refuse_conflicts(self) -> None:
+        if self._known.untouched:
+            return
         unmerged = self._known.call("ls-files", "--unmerged", "-z", accept=(0, 128)).names
         if unmerged:
             raise Refused(

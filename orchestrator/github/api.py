@@ -27,7 +27,7 @@ from orchestrator.model import (
 
 LINKED_ISSUES = """query LinkedIssues($o: String!, $r: String!, $n: Int!) {
   repository(owner: $o, name: $r) { pullRequest(number: $n) {
-    closingIssuesReferences(first: 50) { nodes { number state repository { nameWithOwner } } } } } }"""
+    closingIssuesReferences(first: 50) { nodes { number state repository { nameWithOwner isPrivate } } } } } }"""
 
 COMMENT_EDITS = """query CommentEdits($id: ID!) {
   node(id: $id) { ... on IssueComment { id lastEditedAt } } }"""
@@ -373,16 +373,22 @@ class Api:
             raise
         return True
 
-    def linked_issues(self, number: int) -> list[int]:
-        """Open issues of this repository that the PR closes, as GitHub itself links them."""
+    def linked_issues(self, number: int) -> tuple[list[int], list[str]]:
+        """What the PR closes, as GitHub links it: open issues of this repository; names of those of others.
+
+        What lies in a private repository goes by the empty name.
+        """
         owner, name = self.called.split("/")
         data = self.transport.graphql("LinkedIssues", LINKED_ISSUES, {"o": owner, "r": name, "n": number})
         nodes = data["repository"]["pullRequest"]["closingIssuesReferences"]["nodes"]
-        return [
-            int(node["number"])
-            for node in nodes
-            if node["state"] == "OPEN" and node["repository"]["nameWithOwner"].lower() == self.called.lower()
-        ]
+        own, foreign = [], []
+        for node in nodes:
+            where = node["repository"]
+            if where["nameWithOwner"].lower() != self.called.lower():
+                foreign.append("" if where["isPrivate"] else f"{where['nameWithOwner']}#{node['number']}")
+            elif node["state"] == "OPEN":
+                own.append(int(node["number"]))
+        return own, foreign
 
 
 def _rights(actor: Actor, data: Any) -> Access:

@@ -106,16 +106,23 @@ class Effects:
 
     def say(self, key: str, number: int, text: str) -> int:
         """A new comment, once; its id. 0 when GitHub does not take it (locked, too long): the work goes on."""
+        return self._said(key, number, text)[0]
+
+    def _said(self, key: str, number: int, text: str) -> tuple[int, bool]:
+        """As `say`, and whether it was said by this call."""
         body = self._marks.marked(self._job(), key, text)
+        is_new = False
 
         def post() -> int:
+            nonlocal is_new
+            is_new = True
             try:
                 return self._api.comment(number, body)
             except ApiError as error:
                 get().warning("comment_refused", number=number, key=key, answer=str(error))
                 return 0
 
-        return self.once(key, post, lambda: self._find(number, key))
+        return self.once(key, post, lambda: self._find(number, key)), is_new
 
     def said_before(self, key: str, number: int, text: str) -> bool:
         """Whether another comment of ours on the same issue or PR says exactly this."""
@@ -129,12 +136,10 @@ class Effects:
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         if self._job().facts.get(f"shown:{key}") == digest:
             return
-        comment = self._job().effects.get(key) or self._find(number, key)
-        if comment:
-            self._record(key, comment)
+        known = self._job().effects.get(key)
+        comment, is_new = (int(known), False) if known else self._said(key, number, text)
+        if comment and not is_new:
             self._edit(key, number, comment, text)
-        else:
-            self.say(key, number, text)
         self._fact(f"shown:{key}", digest)
 
     def _edit(self, key: str, number: int, comment: int, text: str) -> None:

@@ -19,8 +19,8 @@ from orchestrator.settings import Settings
 
 
 def trust(settings: Settings) -> Trust:
-    """What the operator grants; an id that is no number grants nothing."""
-    return Trust(frozenset(int(one) for one in settings.trusted_bots if one.isdecimal()), settings.allow_triage)
+    """What the operator grants."""
+    return Trust(frozenset(int(one) for one in settings.trusted_bots), settings.allow_triage)
 
 
 def read(desk: Desk) -> IssueFacts:

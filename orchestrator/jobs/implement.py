@@ -11,6 +11,8 @@ of a failed attempt is in the next one; a commit that somebody else pushed to th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from orchestrator import refusals, texts
 from orchestrator.agents.base import Outcome, Role
 from orchestrator.agents.prompts import implement_prompt
@@ -75,8 +77,9 @@ def _first(desk: Desk, event: str) -> bool:
     labels nor branch. A comment of an earlier wish is claimed by an edit, which the others see only after a while.
     """
     mine = instance_id(desk.settings.state_file)
-    if not _claims(desk, event):
-        known = any(claimed(c.body)[0] for c in _own_comments(desk))
+    said = _own_comments(desk)
+    if not _claims(said, event):
+        known = any(claimed(c.body)[0] for c in said)
         desk.note(claim=claim_of(mine, event))
         desk.progress()
         if known:
@@ -85,7 +88,8 @@ def _first(desk: Desk, event: str) -> bool:
             if now is None or now.id != event:
                 cancelled(desk, texts.WITHDRAWN)
                 return False
-    claims = _claims(desk, event)
+        said = _own_comments(desk)
+    claims = _claims(said, event)
     if not claims or min(claims)[1] == mine:
         desk.note(claim=claim_of(mine, event))
         return True
@@ -96,9 +100,9 @@ def _first(desk: Desk, event: str) -> bool:
     return False
 
 
-def _claims(desk: Desk, event: str) -> list[tuple[int, str]]:
+def _claims(said: Sequence[Comment], event: str) -> list[tuple[int, str]]:
     """(comment, instance) of everybody who wants to answer this label event."""
-    found = ((c.id, *claimed(c.body)) for c in _own_comments(desk))
+    found = ((c.id, *claimed(c.body)) for c in said)
     return [(number, by) for number, by, wish in found if by and wish == event]
 
 

@@ -60,9 +60,10 @@ def run_agent(desk: Desk, work: Work) -> RunResult:
     result = _read_back(desk, work) if left == CUT else None
     if left == CUT and result is None:
         left = WAITED  # it had not begun
-        desk.pauses.allowance.settle(desk.job.run_id, 0.0, counts=False)
+        _give_back(desk)
     elif result is not None and result.outcome is Outcome.NO_SESSION:
         left, result = AGAIN, None
+        _give_back(desk)
     elif result is not None and result.outcome is Outcome.INCOMPLETE:
         _agent_is_there(desk)
         if _account(desk, result, killed=True):
@@ -87,12 +88,18 @@ def _some_run(desk: Desk, work: Work, left: str) -> RunResult:
         result = _go_on(desk, work, left)
         if result.outcome is not Outcome.NO_SESSION:
             return _judged(desk, result)
+        _give_back(desk)
     if left or not work.tree.usable():
         # Another beginning is on the record before it begins, so that no crash in it mixes two sessions.
         job = desk.job
         desk.keep(session_id="", attempt=job.attempt + (left == CUT), facts={**job.facts, "left": AGAIN})
         work.prepared()
     return _judged(desk, _run(desk, work, str(uuid.uuid4()), work.prompt(), resume=False))
+
+
+def _give_back(desk: Desk) -> None:
+    """What was set aside for a run that came to nothing."""
+    desk.pauses.allowance.settle(desk.job.run_id, 0.0, counts=False)
 
 
 def _read_back(desk: Desk, work: Work) -> RunResult | None:

@@ -54,11 +54,12 @@ def _told(desk: Desk) -> str:
 
 
 def _close_issues(desk: Desk) -> list[str]:
-    """Close what GitHub links and what the PR was made for; a sentence for each that stays open."""
+    """Close what GitHub links and what the PR was made for; a sentence for each that stays open, or is foreign."""
     kept = []
     linked: list[int] = []
+    foreign: list[str] = []
     try:
-        linked = desk.api.linked_issues(desk.job.number)
+        linked, foreign = desk.api.linked_issues(desk.job.number)
     except (ApiError, Retry) as trouble:
         if isinstance(trouble, Retry) and desk.job.failures < LISTING_FAILURES:
             raise
@@ -69,7 +70,7 @@ def _close_issues(desk: Desk) -> list[str]:
             desk.effects.again(f"close-{number}", lambda n=number: desk.api.close_issue(n))  # type: ignore[misc]
         except ApiError as error:
             kept.append(texts.issue_kept(number, texts.answered(error.status)))
-    return kept
+    return [*kept, texts.foreign_issues(foreign)] if foreign else kept
 
 
 def _own_issues(desk: Desk) -> list[int]:

@@ -290,7 +290,7 @@ def _linked(issue: Issue) -> Source:
     return {
         "number": issue.number,
         "state": issue.state.upper(),
-        "repository": {"nameWithOwner": issue.repo.full_name},
+        "repository": {"nameWithOwner": issue.repo.full_name, "isPrivate": issue.repo.private},
     }
 
 
