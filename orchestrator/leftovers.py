@@ -6,9 +6,11 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
@@ -19,16 +21,48 @@ RUN_ID = "ORCHESTRATOR_RUN_ID"
 _Ours = Callable[[str], bool]  # whether a run id is one of those that are to be ended
 
 _GRACE = 0.5  # seconds between SIGTERM and SIGKILL
-_LOOK_AGAIN = 0.02  # seconds; nothing tells us about the end of a process that is not our child
+_LOOK_AGAIN = 0.01  # seconds; nothing tells us about the end of a process that is not our child
 
 
-def end(run_id: str, session: int, known: Iterable[psutil.Process]) -> int:
-    """Ask everything that is left to end, then kill until nothing is found; return how many processes there were."""
-    left = _living(run_id.__eq__, session, known)
-    for process in left:
+def end(run_id: str, session: int, known: Iterable[psutil.Process], grace: float | None = None) -> int:
+    """Kill whatever is left until nothing is found; return how many processes there were.
+
+    `grace`: the seconds that it still has; None: it was not asked to end yet, and is now.
+    """
+    left = _living(run_id.__eq__, session, known) if grace != 0.0 else []
+    for process in left if grace is None else ():
         _send(process, signal.SIGTERM)
-    _wait(left, _GRACE)
+    _wait(left, _GRACE if grace is None else grace)
     return len({*left, *_kill(run_id.__eq__, session, known)})
+
+
+def ask(run_id: str, leader: int, known: Iterable[psutil.Process], walled: bool) -> list[psutil.Process]:
+    """SIGTERM for everybody of a run, also those who left its group; all who live.
+
+    Once each, for some programs take a second one for an order to end at once. `walled`: the leader holds the walls,
+    which fall when it ends, and nobody inside could come to an end in order; so it is asked only where it is alone.
+    """
+    found = _living(run_id.__eq__, leader, [*known, *descendants(leader)])
+    others = [process for process in found if process.pid != leader]
+    if not (walled and others):
+        signal_group(leader, signal.SIGTERM)
+        others = [process for process in others if _group(process.pid) != leader]
+    for process in others:
+        _send(process, signal.SIGTERM)
+    return found
+
+
+def signal_group(leader: int, number: signal.Signals) -> None:
+    """Signal the group; nothing where it is gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 def kill(beginning: str) -> int:
@@ -44,22 +78,94 @@ def _kill(ours: _Ours, session: int | None, known: Iterable[psutil.Process]) -> 
     return killed
 
 
+def descendants(leader: int) -> list[psutil.Process]:
+    """As they are now; after a death in between they have other parents."""
+    return _processes(_below({leader}, _census.taken()), lambda one: True)
+
+
 def _living(ours: _Ours, session: int | None, known: Iterable[psutil.Process]) -> list[psutil.Process]:
-    found = set(known)
-    for parent in tuple(found):
-        with contextlib.suppress(psutil.Error):
-            found.update(parent.children(recursive=True))
-    for pid in psutil.pids():
-        with contextlib.suppress(psutil.Error, OSError):
-            if _belongs(pid, ours, session):
-                process = psutil.Process(pid)
-                if _belongs(pid, ours, session):  # still, now that psutil knows which process it is
-                    found.add(process)
+    everybody = _census.taken()
+    found = {process for process in known if _runs(process)}
+    below = _below({process.pid for process in found}, everybody)
+
+    def belongs(one: _Seen) -> bool:
+        return one.session == session or ours(one.run_id)
+
+    marked = {one.pid for one in everybody if belongs(one)}
+    found.update(_processes(below, lambda one: True), _processes(marked, belongs))
     return [process for process in found if _runs(process)]
 
 
-def _belongs(pid: int, ours: _Ours, session: int | None) -> bool:
-    return os.getsid(pid) == session or ours(_run_id(pid))
+def _below(parents: set[int], everybody: Iterable[_Seen]) -> set[int]:
+    children: dict[int, list[int]] = {}
+    for one in everybody:
+        children.setdefault(one.parent, []).append(one.pid)
+    found: set[int] = set()
+    ahead = list(parents)
+    while ahead:
+        new = [pid for pid in children.get(ahead.pop(), ()) if pid not in found]
+        found.update(new)
+        ahead.extend(new)
+    return found
+
+
+def _processes(pids: Iterable[int], still: Callable[[_Seen], bool]) -> list[psutil.Process]:
+    """Those that are `still` what they were, now that it is known which process each number means."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(psutil.Error, OSError):
+            process = psutil.Process(pid)
+            if still(_look(pid)):
+                found.append(process)
+    return found
+
+
+class _Seen(NamedTuple):
+    pid: int
+    parent: int
+    session: int
+    run_id: str
+
+
+class _Census:
+    """Every process; whoever waits for a census that is being taken gets the next one too.
+
+    So many runs that end at once cost a few looks at all processes and not one each.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._began = 0.0
+        self._found: list[_Seen] = []
+
+    def taken(self) -> list[_Seen]:
+        """One that began after this call."""
+        asked = time.monotonic()
+        with self._lock:
+            if self._began < asked:
+                self._began = time.monotonic()
+                self._found = list(_everybody())
+            return self._found
+
+
+_census = _Census()
+
+
+def _everybody() -> Iterator[_Seen]:
+    for pid in psutil.pids():
+        with contextlib.suppress(psutil.Error, OSError):
+            yield _look(pid)
+
+
+def _look(pid: int) -> _Seen:
+    """OSError or psutil.Error when it is gone."""
+    run_id = ""
+    with contextlib.suppress(psutil.Error, OSError):  # of a process that is not ours it cannot be read
+        run_id = _run_id(pid)
+    if not sys.platform.startswith("linux"):
+        return _Seen(pid, psutil.Process(pid).ppid(), os.getsid(pid), run_id)
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return _Seen(pid, int(fields[1]), int(fields[3]), run_id)
 
 
 def _run_id(pid: int) -> str:

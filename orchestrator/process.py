@@ -5,7 +5,7 @@
 Guaranteed
 - The child gets exactly the environment that the caller gives, plus `ORCHESTRATOR_RUN_ID`, and a session of its own.
 - Each limit is kept on the monotonic clock, which stands still while a Linux machine sleeps. Reaching one, or `stop`,
-  sends SIGTERM to the child's group; after `grace` seconds the child and its tree are killed.
+  sends SIGTERM to everybody in the tree; after `grace` seconds the child and its tree are killed.
 - The tree is ended after every run, also after a good one: agent command lines leave `nohup`, `setsid` and
   double-forked children behind on exit 0. It is found in four ways, because killing the group is not enough: the
   group, the session, the descendants as they were before the first signal, and every process whose environment
@@ -219,6 +219,7 @@ class _Watch:
         self._waiter = threading.Thread(target=self._await_exit, name=f"wait-{child.pid}", daemon=True)
         self._descendants: list[psutil.Process] = []
         self._selector = selectors.DefaultSelector()
+        self._grace_ends: float | None = None  # for those who were asked to end
         self._over = False
         self._sinks: list[Sink] = []
 
@@ -228,7 +229,7 @@ class _Watch:
         try:
             self._waiter.start()
         except RuntimeError as error:  # no more threads: nobody could watch it, so it must not live
-            self._signal_tree(signal.SIGKILL)
+            self._kill_group()
             leftovers.end(self._run_id, self._child.pid, self._descendants)
             self._child.wait()
             self._close()
@@ -280,10 +281,10 @@ class _Watch:
             if cause is None:
                 cause = self._reached(now)
                 if cause:
-                    self._signal_tree(signal.SIGTERM)
-                    kill_at = now + self._limits.grace
+                    kill_at = self._grace_ends = now + self._limits.grace
+                    self._descendants = leftovers.ask(self._run_id, self._child.pid, self._descendants, self._walled)
             elif now >= kill_at:
-                self._signal_tree(signal.SIGKILL)
+                self._kill_group()
                 kill_at = math.inf
             due = kill_at if cause else min(self._began + self._limits.total, self._silence_ends())
             self._came = 0
@@ -307,27 +308,19 @@ class _Watch:
             return self._began + self._limits.first
         return math.inf if self._limits.stall is None else (self._heard or self._began) + self._limits.stall
 
-    def _signal_tree(self, number: signal.Signals) -> None:
-        """Signal the group; remember the descendants first, for afterwards they have other parents."""
-        with contextlib.suppress(psutil.Error):
-            self._descendants += psutil.Process(self._child.pid).children(recursive=True)
-        if self._walled and self._descendants and number == signal.SIGTERM:
-            # The walls fall at once when the one who holds them ends, and nobody inside could come to an end in order.
-            for process in self._descendants:
-                with contextlib.suppress(psutil.Error):
-                    process.terminate()
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._child.pid, number)
+    def _kill_group(self) -> None:
+        self._descendants += leftovers.descendants(self._child.pid)
+        leftovers.signal_group(self._child.pid, signal.SIGKILL)
 
     def _end(self) -> int:
         """See to it that child and tree are gone, and reap; the second call does nothing."""
         if self._over:
             return 0
         if not self._exited.is_set():
-            self._signal_tree(signal.SIGKILL)
+            self._kill_group()
         self._waiter.join()
-        ended = leftovers.end(self._run_id, self._child.pid, self._descendants)
+        grace = None if self._grace_ends is None else max(0.0, self._grace_ends - time.monotonic())
+        ended = leftovers.end(self._run_id, self._child.pid, self._descendants, grace)
         self._child.wait()
         self._over = True
         return ended
