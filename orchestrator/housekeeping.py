@@ -15,7 +15,6 @@ import os
 import re
 import stat
 import tempfile
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,7 +29,6 @@ from orchestrator.git.salvage import forget, kept
 from orchestrator.git.worktree import Worktree
 from orchestrator.log import get
 
-_STARTED = time.time()  # what was to be deleted before that, a daemon that was killed left
 _HOUR = 3600.0
 _DAY = 86400.0
 _WORKTREE = re.compile(r"(?:issue|merge|pr-review)-\d+")
@@ -64,11 +62,14 @@ class Collected:
             get().warning("not_collected", what=what, **about)
 
 
-def collect(folder: Path, mirror: Mirror, live: Collection[str], now: float, keep_days: float) -> Collected:
+def collect(
+    folder: Path, mirror: Mirror, live: Collection[str], now: float, keep_days: float, started: float
+) -> Collected:
     """Look once through one repository's `folder` (`<worktree base>/<owner>/<name>`) and through its mirror.
 
     `live`: the names of the worktrees of all items that are not over, those that wait included. `now`: seconds since
-    1970 on the clock of this machine, by which files and saved work are dated.
+    1970 on the clock of this machine, by which files and saved work are dated. `started`: when this daemon did; what
+    was to be deleted before that, another one left that was killed.
     """
     done = Collected()
     before = now - keep_days * _DAY
@@ -89,7 +90,7 @@ def collect(folder: Path, mirror: Mirror, live: Collection[str], now: float, kee
     for path in _files(folder, f"{mirror.path.name}.damaged-*"):
         _file(done, path, before)
     for path in _files(folder, f"{TRASH}*"):
-        _file(done, path, max(now - _HOUR, _STARTED))
+        _file(done, path, max(now - _HOUR, started))
     for path in _files(folder / "logs", "*.log*"):
         if not any(path.name.startswith(f"{name}-") for name in live):
             _file(done, path, before)

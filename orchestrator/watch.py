@@ -61,6 +61,7 @@ class Watch:
         self._me = me
         self._token = token
         self._sandbox = sandbox
+        self._began = time.time()
         self._feed = Feed(Api(transport, name), settings.ready_label, IN_PROGRESS)
         self._quiet = _Quiet(settings.review_debounce if settings.review_prs != "off" else 0.0)
 
@@ -192,7 +193,7 @@ class Watch:
         if self.place is not None:
             jobs = [j for j in self._state.jobs.values() if j.repo == self.name]
             live = {tree_name(j) for j in jobs if j.status in (Status.RUNNING, Status.WAITING)}
-            collect(self.place.folder, self.place.mirror, live, time.time(), self._settings.keep_days)
+            collect(self.place.folder, self.place.mirror, live, time.time(), self._settings.keep_days, self._began)
 
 
 def _slim(job: Job) -> Job:

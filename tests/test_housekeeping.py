@@ -47,9 +47,9 @@ def tree(mirror: Mirror, name: str, text: str = "half\n") -> Worktree:
     return made
 
 
-def collect(mirror: Mirror, *live: str, after: float = DAYS + 1) -> Collected:
+def collect(mirror: Mirror, *live: str, after: float = DAYS + 1, started: float = 0.0) -> Collected:
     """The housekeeping of a daemon so many days from now."""
-    return housekeeping.collect(mirror.base, mirror, live, time.time() + after * DAY, DAYS)
+    return housekeeping.collect(mirror.base, mirror, live, time.time() + after * DAY, DAYS, started)
 
 
 def names(mirror: Mirror) -> set[str]:
@@ -246,13 +246,10 @@ def test_what_cannot_be_deleted_is_told_and_stops_nothing_else(
     swept(mirror)
 
 
-def test_what_a_killed_daemon_was_deleting_goes_at_the_next_start(
-    mirror: Mirror, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_killed_daemon_was_deleting_goes_at_the_next_start(mirror: Mirror) -> None:
     (mirror.base / ".trash-merge-2-0").mkdir()
     assert collect(mirror, after=0).gone == []
-    monkeypatch.setattr(housekeeping, "_STARTED", time.time() + 1)
-    assert collect(mirror, after=0).gone == [".trash-merge-2-0"]
+    assert collect(mirror, after=0, started=time.time() + 1).gone == [".trash-merge-2-0"]
 
 
 def test_trash_that_cannot_be_deleted_stops_neither_a_start_nor_a_new_worktree(
@@ -310,7 +307,7 @@ def test_worktrees_without_an_item_are_told(mirror: Mirror, capsys: pytest.Captu
 
 def test_a_repository_that_was_never_polled_has_nothing_to_collect(tmp_path: Path, mirror: Mirror) -> None:
     nowhere = Mirror(tmp_path / "no" / "app" / "mirror.git", mirror.access, mirror.identity)
-    assert housekeeping.collect(nowhere.base, nowhere, (), time.time(), DAYS) == Collected()
+    assert housekeeping.collect(nowhere.base, nowhere, (), time.time(), DAYS, 0.0) == Collected()
     assert not nowhere.base.exists()
 
 
