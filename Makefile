@@ -42,7 +42,7 @@ soak: $(VENV)/.installed-dev
 	SOAK_ITEMS=500 $(BIN)/pytest -s tests/test_soak.py
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m bench --json bench.json --svg bench-plots $(BENCH_ARGS)
+	$(BIN)/python -m bench --json bench.json --svg bench-plots --page bench/results.md $(BENCH_ARGS)
 
 bench-quick: $(VENV)/.installed-dev
 	$(BIN)/python -m bench --quick $(BENCH_ARGS)

@@ -18,6 +18,7 @@ from typing import Any
 from bench import machine
 from bench.goals import GOALS
 from bench.measure import Bench, Row
+from bench.page import page
 from bench.plot import plot
 from bench.scenarios import SCENARIOS, Scenario
 from bench.table import summary, table, verdict
@@ -49,6 +50,10 @@ def main(argv: Sequence[str], scenarios: Sequence[Scenario] = SCENARIOS) -> int:
         about = {"date": time.strftime("%Y-%m-%d"), "command": ["python", "-m", "bench", *argv], "seconds": seconds}
         document = {**about, **found.facts, "warnings": warnings, "broken": broken, "rows": [_plain(*r) for r in rows]}
         options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    if options.page:
+        command = " ".join(["python -m bench", *argv])
+        text = page(rows, found.facts, time.strftime("%Y-%m-%d"), command, warnings)
+        options.page.write_text(text, encoding="utf-8")
     if options.svg:
         _plots(options.svg, rows)
     return 1 if broken else 0
@@ -59,6 +64,7 @@ def _options(argv: Sequence[str], names: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer pairs and smaller N, under two minutes")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--json", type=Path, help="write everything that was measured to this file")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the table as Markdown to this file")
     parser.add_argument("--svg", type=Path, metavar="FOLDER", help="write a plot for each growth scenario")
     parser.add_argument("--folder", type=Path, help="work in this folder, and so on its file system")
     parser.add_argument("--peer-checkout", type=Path, metavar="PATH", help="a checkout of the nearest peer")

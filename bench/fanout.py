@@ -9,7 +9,7 @@ from functools import partial
 from bench.house import House, Moment
 from bench.measure import Bench, Pairs, Points, Row, count_row, in_turns, ratio_row, slope_row, spread
 from bench.shell import Shell
-from orchestrator.model import Kind
+from orchestrator.record import Kind
 from orchestrator.twin import PullHandle
 
 TROUBLE = ("job_waits", "job_broke", "job_lost", "GitError", '"status": "parked"')

@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.measure import Broken, cpu_of, until
 from orchestrator import state
-from orchestrator.model import Job, Status
+from orchestrator.record import Job, Status
 from orchestrator.twin import IssueHandle, PullHandle, Twin
 
 ROOT = Path(__file__).parent.parent

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.durable import write_durably
 from bench.measure import Bench, Points, Row, in_turns, ratio_row, slope_row, spread, timed
 from orchestrator import state
-from orchestrator.model import Job, Kind, Status
+from orchestrator.record import Job, Kind, Status
 from orchestrator.state import State
 from orchestrator.statefile import Content
 

@@ -12,7 +12,8 @@ from dataclasses import replace
 from orchestrator import refusals
 from orchestrator.clock import Clock
 from orchestrator.decide.limits import Limits, enough_at, left_usd, recent, run_at
-from orchestrator.model import Actor, Spent
+from orchestrator.model import Actor
+from orchestrator.record import Spent
 from orchestrator.settings import Settings
 from orchestrator.state import State
 

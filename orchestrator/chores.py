@@ -18,7 +18,7 @@ from orchestrator.errors import Misconfigured, Missing, Retry, Stopped
 from orchestrator.github.transport import Transport
 from orchestrator.housekeeping import sweep_scratch
 from orchestrator.log import get
-from orchestrator.model import Status
+from orchestrator.record import Status
 from orchestrator.state import State
 from orchestrator.watch import Watch
 

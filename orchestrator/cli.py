@@ -19,7 +19,7 @@ from orchestrator.errors import Misconfigured, Missing
 if TYPE_CHECKING:
     from orchestrator import salvaged
     from orchestrator.glance import Glance
-    from orchestrator.model import Job
+    from orchestrator.record import Job
     from orchestrator.state import Saved
 
 
@@ -129,7 +129,7 @@ def retry(item: str) -> None:
     N is its number, or owner/repo#number where several repositories are watched.
     """
     from orchestrator import state
-    from orchestrator.model import Status
+    from orchestrator.record import Status
 
     settings, saved = _memory()
     jobs = _jobs(saved, item)
@@ -165,7 +165,7 @@ def logs(item: str, follow: bool, raw: bool) -> None:
     """
     from orchestrator import state, transcript
     from orchestrator.clock import Stop
-    from orchestrator.model import Status
+    from orchestrator.record import Status
     from orchestrator.redactor import OURS
 
     settings, saved = _memory()
@@ -277,6 +277,6 @@ def _jobs(saved: Saved, item: str) -> list[Job]:
 
 
 def _running(saved: Saved) -> set[str]:
-    from orchestrator.model import Status
+    from orchestrator.record import Status
 
     return {job.run_id for job in saved.jobs if job.status is Status.RUNNING}

@@ -26,10 +26,10 @@ from orchestrator.github.transport import ApiError, Moved, Transport, Unknown
 from orchestrator.instance import instance_id
 from orchestrator.jobs.desk import Desk
 from orchestrator.log import get, of_job
-from orchestrator.model import Job, Status
 from orchestrator.pace import Pace
 from orchestrator.patience import Patience
 from orchestrator.pauses import Pauses
+from orchestrator.record import Job, Status
 from orchestrator.redactor import OURS
 from orchestrator.sandbox import Sandbox, choose
 from orchestrator.settings import Settings

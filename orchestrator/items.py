@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from orchestrator.model import Job
+from orchestrator.record import Job
 
 _WORD = re.compile(r"(?:(?P<repo>[^/\s#]+/[^/\s#]+)#|#?)(?P<number>\d{1,18})(?:/(?P<kind>[a-z]+))?")
 

@@ -12,8 +12,9 @@ import hashlib
 import hmac
 import re
 
-from orchestrator.model import Comment, Job
+from orchestrator.model import Comment
 from orchestrator.quoting import cap
+from orchestrator.record import Job
 
 BEGINNING = "<!-- orchestrator:"
 _MARK = re.compile(rf"{BEGINNING}(\S+) (\w+) -->")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from orchestrator.log import get
-from orchestrator.model import Quota
+from orchestrator.record import Quota
 
 REQUEST = 0.15  # seconds that one list of one repository takes at least
 LISTS = 2  # of each repository

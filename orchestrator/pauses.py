@@ -22,7 +22,7 @@ from orchestrator.clock import Clock, Stop
 from orchestrator.decide.schedule import Need
 from orchestrator.errors import Misconfigured, Missing, Retry
 from orchestrator.log import get
-from orchestrator.model import Pause
+from orchestrator.record import Pause
 from orchestrator.state import State
 
 GIGABYTE = 1e9

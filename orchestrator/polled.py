@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from orchestrator.model import Quota
+from orchestrator.record import Quota
 
 LENGTH = 400  # bytes, more than the longest
 

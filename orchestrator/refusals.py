@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.model import Job
 from orchestrator.quoting import inert
+from orchestrator.record import Job
 from orchestrator.texts import count, short
 
 DRAFT = "The PR is a draft. Mark it ready for review first."

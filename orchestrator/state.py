@@ -35,7 +35,7 @@ from typing import Any
 
 from orchestrator import polled
 from orchestrator.errors import Missing, Retry, Stopped
-from orchestrator.model import Job, Kind, Pause, Quota, Spent, Status
+from orchestrator.record import Job, Kind, Pause, Quota, Spent, Status
 from orchestrator.redactor import OURS
 from orchestrator.statefile import Content, Damaged, Texts, beside, load, refuse_closed, refuse_odd, replace, set_aside
 from orchestrator.statefile import RepoMemory as RepoMemory

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Misconfigured, Missing
-from orchestrator.model import Job, Kind, Status
+from orchestrator.record import Job, Kind, Status
 
 FORMAT = "orchestrator-state"
 VERSION = 1

@@ -10,8 +10,8 @@ from typing import Any
 
 from orchestrator.decide import limits as day
 from orchestrator.decide.limits import Limits
-from orchestrator.model import Job, Kind, Pause, Quota, Status
 from orchestrator.printable import printable
+from orchestrator.record import Job, Kind, Pause, Quota, Status
 from orchestrator.state import Saved
 
 VERSION = 1  # of the JSON document; fields are only ever added

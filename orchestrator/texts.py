@@ -9,8 +9,9 @@ import re
 import time
 from collections.abc import Sequence
 
-from orchestrator.model import Finding, Job, Kind
+from orchestrator.model import Finding
 from orchestrator.quoting import cap, fence, inert, plain, tail
+from orchestrator.record import Job, Kind
 
 _ACTS_IN_TITLE = re.compile(r"(?<!\w)@(?=\w)|#(?=\d)|\bGH-(?=\d)", re.IGNORECASE)
 

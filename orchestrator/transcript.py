@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.model import Job
 from orchestrator.printable import printable
+from orchestrator.record import Job
 
 _PAUSE = 0.2  # seconds between two looks at a growing file
 _MOST = 400  # characters of a tool call or of its answer

@@ -25,7 +25,8 @@ from orchestrator.jobs.desk import STICKY, Place, place_folder, tree_name
 from orchestrator.jobs.reading import may_cancel
 from orchestrator.log import get, of_job
 from orchestrator.marks import Marks, said
-from orchestrator.model import IN_PROGRESS, Actor, Comment, Job, Kind, Repo, Status, World
+from orchestrator.model import IN_PROGRESS, Actor, Comment, Repo, World
+from orchestrator.record import Job, Kind, Status
 from orchestrator.sandbox import Sandbox
 from orchestrator.settings import Settings
 from orchestrator.state import RepoMemory, State

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.daemon import Daemon
-from orchestrator.model import Job, Status
+from orchestrator.record import Job, Status
 from orchestrator.settings import Settings
 from orchestrator.state import State
 from orchestrator.twin import IssueHandle, Twin

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator.model import Job, Kind
+from orchestrator.record import Job, Kind
 from orchestrator.state import State
 
 ROOT = Path(__file__).resolve().parent.parent

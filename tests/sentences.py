@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from orchestrator import refusals, texts
-from orchestrator.model import Finding, Job, Kind
+from orchestrator.model import Finding
+from orchestrator.record import Job, Kind
 
 PAGE = Path(__file__).parent / "sentences.md"
 

@@ -11,7 +11,7 @@ from orchestrator.clock import Stop
 from orchestrator.github.api import Api
 from orchestrator.github.transport import Transport
 from orchestrator.marks import Marks
-from orchestrator.model import Job, Kind, Status
+from orchestrator.record import Job, Kind, Status
 from orchestrator.twin import IssueHandle, PullHandle
 from tests.conftest import MakeHouse
 from tests.house import House, stub

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,6 +17,8 @@ from bench.memory import updates
 from bench.plot import plot
 from bench.scenarios import SCENARIOS, Scenario
 from bench.table import summary, table, verdict
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_pairs_keep_together_what_was_measured_together() -> None:
@@ -65,6 +68,14 @@ def test_the_table_shows_each_goal_and_whether_it_is_met() -> None:
     assert summary(rows) == "1 goals met, 1 missed"
 
 
+def test_the_readme_quotes_a_run_of_all_scenarios() -> None:
+    results = (ROOT / "bench/results.md").read_text(encoding="utf-8")
+    quoted = re.search(r"<!-- costs -->\n(.*?)\n<!-- /costs -->", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert quoted is not None, "the README has no section between <!-- costs --> and <!-- /costs -->"
+    assert quoted[1] == results.strip(), "run `make bench` and quote what it wrote to bench/results.md"
+    assert {int(n) for n in re.findall(r"^\| (\d+) ", results, re.MULTILINE)} >= set(range(1, 17))
+
+
 def test_every_goal_belongs_to_a_scenario() -> None:
     assert [scenario.number for scenario in SCENARIOS] == list(range(1, 18))
     assert {goal.scenario for goal in GOALS.values()} == set(range(1, 18))
@@ -87,7 +98,8 @@ def test_only_a_scenario_that_breaks_makes_it_fail(tmp_path: Path, capsys: pytes
         yield Row("cli.help", "--help", 1.0, "1.00x")
         raise OSError("no more")
 
-    options = ["--quick", "--folder", str(tmp_path), "--json", str(tmp_path / "a.json"), "--svg", str(tmp_path / "svg")]
+    files = ["--json", str(tmp_path / "a.json"), "--svg", str(tmp_path / "svg"), "--page", str(tmp_path / "a.md")]
+    options = ["--quick", "--folder", str(tmp_path), *files]
     assert main(options, [Scenario(3, "tick_idle", missed)]) == 0
     assert "MISSED" in capsys.readouterr().out
     assert main(options, [Scenario(3, "tick_idle", missed), Scenario(14, "cli_cold", breaks)]) == 1
@@ -95,4 +107,7 @@ def test_only_a_scenario_that_breaks_makes_it_fail(tmp_path: Path, capsys: pytes
     written = json.loads((tmp_path / "a.json").read_text())
     assert [row["met"] for row in written["rows"]] == [False, True]
     assert (tmp_path / "svg" / "idle.slope.svg").exists()
+    paper = (tmp_path / "a.md").read_text()
+    assert re.search(r"^\| 14 cli_cold \| --help \| .* \| met \|$", paper, re.MULTILINE)
+    assert "1 goals met, 1 missed" in paper
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("orchestrator-bench-")] == []

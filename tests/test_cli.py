@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli import main
-from orchestrator.model import Job, Kind, Status
+from orchestrator.record import Job, Kind, Status
 from orchestrator.settings import Settings
 from orchestrator.state import State
 

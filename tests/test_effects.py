@@ -14,7 +14,7 @@ from orchestrator.github.api import Api
 from orchestrator.github.effects import Effects
 from orchestrator.github.transport import ApiError, Transport, Unknown
 from orchestrator.marks import Marks
-from orchestrator.model import Job, Kind
+from orchestrator.record import Job, Kind
 from orchestrator.twin import Fault, apply_then, apply_then_reset, reset, status
 from tests.house import House
 

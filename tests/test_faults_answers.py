@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator.github.feed import FULL_READ
-from orchestrator.model import Status
 from orchestrator.patience import LONGEST
+from orchestrator.record import Status
 from orchestrator.twin import Fault, RepoHandle, api, apply_then, html, short, status
 from orchestrator.twin.api import Request
 from orchestrator.twin.faults import Kind, cut

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.model import Status
 from orchestrator.patience import LONGEST
+from orchestrator.record import Status
 from orchestrator.twin import Fault, apply_then, apply_then_reset, status
 from orchestrator.twin.faults import Kind, hang, reset
 from tests.conftest import MakeHouse

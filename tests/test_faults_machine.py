@@ -24,8 +24,8 @@ from orchestrator.clock import Stop, SystemClock
 from orchestrator.errors import Misconfigured
 from orchestrator.instance import instance_id
 from orchestrator.leftovers import RUN_ID
-from orchestrator.model import Job, Kind, Status
 from orchestrator.process import Limits, shell
+from orchestrator.record import Job, Kind, Status
 from orchestrator.state import State
 from tests.child import Child
 from tests.conftest import MakeHouse

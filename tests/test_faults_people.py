@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.model import Status
+from orchestrator.record import Status
 from orchestrator.twin import IssueHandle
 from tests import merging
 from tests.child import Child

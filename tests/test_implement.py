@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.model import Status
+from orchestrator.record import Status
 from orchestrator.twin import Fault, apply_then, apply_then_reset, status
 from orchestrator.twin.faults import Kind
 from tests.conftest import MakeHouse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.github.feed import FULL_READ
-from orchestrator.model import Status
+from orchestrator.record import Status
 from orchestrator.twin import Fault, status
 from tests.conftest import MakeHouse
 from tests.house import House, stub

@@ -12,7 +12,8 @@ import pytest
 
 from orchestrator.allowance import Allowance, Exhausted
 from orchestrator.decide.limits import DAY, Limits, enough_at, left_usd, run_at, runs_left
-from orchestrator.model import Actor, Spent
+from orchestrator.model import Actor
+from orchestrator.record import Spent
 from orchestrator.settings import Settings
 from orchestrator.state import State
 from tests.conftest import MakeHouse

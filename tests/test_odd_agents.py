@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from orchestrator.agents.claude import Claude
-from orchestrator.model import Status
+from orchestrator.record import Status
 from orchestrator.twin import Fault, status
 from tests.conftest import MakeHouse
 from tests.house import House, stub

@@ -14,8 +14,8 @@ from orchestrator.clock import Stop
 from orchestrator.decide.limits import Limits
 from orchestrator.github.transport import Transport
 from orchestrator.github.trouble import quota
-from orchestrator.model import Quota
 from orchestrator.pace import Pace
+from orchestrator.record import Quota
 from orchestrator.state import Saved, read
 from tests.conftest import MakeHouse
 from tests.faulty import events

@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.github.outgoing import redacted
 from orchestrator.marks import Marks, claim
-from orchestrator.model import Job, Kind
+from orchestrator.record import Job, Kind
 from orchestrator.redactor import HIDDEN, OURS, Redactor, Stream
 
 TOKEN = "c4nary+Token/0123456789"

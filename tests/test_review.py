@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from orchestrator import state
-from orchestrator.model import Status
+from orchestrator.record import Status
 from orchestrator.twin import Fault, PullHandle, status
 from tests.conftest import MakeHouse
 from tests.house import House, stub

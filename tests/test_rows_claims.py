@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.daemon import Daemon
 from orchestrator.instance import instance_id
-from orchestrator.model import Status
+from orchestrator.record import Status
 from orchestrator.settings import Settings
 from orchestrator.state import State
 from orchestrator.twin import Fault, apply_then

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from orchestrator.model import Status
 from orchestrator.patience import LONGEST
+from orchestrator.record import Status
 from orchestrator.twin import Fault, html, short, status
 from orchestrator.twin.faults import Kind, hang, stall
 from tests.conftest import MakeHouse

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.model import Job, Kind, Status
+from orchestrator.record import Job, Kind, Status
 from orchestrator.state import State
 from orchestrator.twin import PullHandle
 from orchestrator.twin.faults import Fault, hang

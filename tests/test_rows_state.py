@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator import state
 from orchestrator.errors import Misconfigured, Retry
-from orchestrator.model import Kind, Status
+from orchestrator.record import Kind, Status
 from orchestrator.state import RepoMemory, State
 from orchestrator.statefile import Content, load, replace
 from tests.memory import KEY, job, read, rewrite, script, wrote
@@ -47,7 +47,7 @@ def title(path: Path) -> str:
 KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
-from orchestrator.model import Job, Kind
+from orchestrator.record import Job, Kind
 from orchestrator.state import State
 from orchestrator.statefile import beside, load
 
@@ -198,7 +198,7 @@ def test_F17_whichever_call_of_a_write_fails_the_file_is_the_old_or_the_new_one(
 TOO_LARGE = """
 import os, resource, sys
 from pathlib import Path
-from orchestrator.model import Job, Kind
+from orchestrator.record import Job, Kind
 from orchestrator.statefile import Content, load, replace
 
 path = Path(sys.argv[1])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.decide.schedule import HEARD_AT_ONCE, Need, runnable
-from orchestrator.model import Job, Kind, Status
+from orchestrator.record import Job, Kind, Status
 
 NOW = 1000.0
 

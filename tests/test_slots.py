@@ -6,7 +6,7 @@ import psutil
 import pytest
 
 from orchestrator import state
-from orchestrator.model import Status
+from orchestrator.record import Status
 from tests.conftest import MakeHouse
 from tests.house import House, stub
 from tests.story import Record, at_work, eventually, expect_pull, expect_work, outcomes, poll, ready, sticky

@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator import state
 from orchestrator.errors import Missing, Retry, Stopped
-from orchestrator.model import Pause, Spent, Status
+from orchestrator.record import Pause, Spent, Status
 from orchestrator.state import NO_ROOM, RepoMemory, State
 from orchestrator.statefile import load
 from tests.memory import KEY, job, read, rewrite, wrote
@@ -209,7 +209,7 @@ def test_a_closed_memory_takes_nothing_any_more(path: Path) -> None:
 KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
-from orchestrator.model import Job, Kind
+from orchestrator.record import Job, Kind
 from orchestrator.state import State
 
 path, chance = Path(sys.argv[1]), random.Random(4)

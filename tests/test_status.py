@@ -13,7 +13,7 @@ import pytest
 from orchestrator import state, status
 from orchestrator.decide.limits import Limits
 from orchestrator.errors import Missing
-from orchestrator.model import Job, Kind, Pause, Spent, Status
+from orchestrator.record import Job, Kind, Pause, Spent, Status
 from orchestrator.state import Saved, State
 from orchestrator.statelock import Holder
 from tests.conftest import MakeHouse

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator import transcript
-from orchestrator.model import Job, Kind
+from orchestrator.record import Job, Kind
 
 
 def shown(event: Any) -> str | None:

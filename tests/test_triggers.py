@@ -10,7 +10,8 @@ import pytest
 
 from orchestrator.decide.triggers import Begin, Cancel, Decision, Rules, Tell, decide
 from orchestrator.marks import BEGINNING as MARK
-from orchestrator.model import Actor, Comment, Issue, Job, Kind, PullRequest, Repo, Status, World
+from orchestrator.model import Actor, Comment, Issue, PullRequest, Repo, World
+from orchestrator.record import Job, Kind, Status
 from orchestrator.state import RepoMemory
 
 NOW = 1_800_000_000.0

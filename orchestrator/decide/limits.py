@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.model import Spent
+from orchestrator.record import Spent
 
 DAY = 86400.0
 LEAST_USD = 0.5  # with less an agent gets nowhere, and what it takes is lost

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from enum import Enum
 
-from orchestrator.model import Job, Kind, Status
+from orchestrator.record import Job, Kind, Status
 
 HEARD_AT_ONCE = 4  # first phases at a time; each has a connection of its own
 SUSPECT = 2  # deaths of the daemon with a job under way after which it may have been their cause

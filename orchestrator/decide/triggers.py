@@ -18,7 +18,8 @@ from orchestrator.decide.authority import Trust, heard
 from orchestrator.decide.commands import Command, Verb, parse
 from orchestrator.decide.verdict import broken
 from orchestrator.marks import is_ours
-from orchestrator.model import TOO_OLD, Actor, Comment, Issue, Job, Kind, PullRequest, Status, World
+from orchestrator.model import TOO_OLD, Actor, Comment, Issue, PullRequest, World
+from orchestrator.record import Job, Kind, Status
 from orchestrator.state import RepoMemory
 
 HANDLED_KEPT = 86400.0  # seconds that a handled comment id is remembered behind the cursor

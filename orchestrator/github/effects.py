@@ -22,8 +22,8 @@ from orchestrator.github.api import Api
 from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.log import get
 from orchestrator.marks import Marks, claimed, said
-from orchestrator.model import Job
 from orchestrator.quoting import cap
+from orchestrator.record import Job
 from orchestrator.redactor import OURS
 
 READ_BACK = 10.0  # seconds before an unknown outcome is looked for

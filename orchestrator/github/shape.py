@@ -6,14 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from orchestrator.model import (
-    Actor,
-    Comment,
-    Issue,
-    PullRequest,
-    Repo,
-    Review,
-)
+from orchestrator.model import Actor, Comment, Issue, PullRequest, Repo, Review
 
 Json = Mapping[str, Any]
 

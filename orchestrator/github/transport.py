@@ -35,7 +35,7 @@ from orchestrator.errors import Retry, Stopped
 from orchestrator.github.outgoing import redacted
 from orchestrator.github.trouble import SECONDARY_PAUSE, limited, quota, what_happened
 from orchestrator.log import get
-from orchestrator.model import Quota
+from orchestrator.record import Quota
 from orchestrator.redactor import OURS
 
 READ_TRIES = 3

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 import requests
 
-from orchestrator.model import Quota
+from orchestrator.record import Quota
 
 SECONDARY_PAUSE = 60.0  # GitHub's minimum where it names no time
 

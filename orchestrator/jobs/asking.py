@@ -14,7 +14,8 @@ from orchestrator.decide.authority import Trust
 from orchestrator.errors import Refused, Retry, Stopped
 from orchestrator.jobs.desk import Desk
 from orchestrator.marks import BEGINNING
-from orchestrator.model import IN_PROGRESS, Access, Actor, IssueFacts, Job, LabelEvent
+from orchestrator.model import IN_PROGRESS, Access, Actor, IssueFacts, LabelEvent
+from orchestrator.record import Job
 from orchestrator.settings import Settings
 
 

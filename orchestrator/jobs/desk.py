@@ -26,8 +26,9 @@ from orchestrator.github.effects import Effects
 from orchestrator.instance import instance_id
 from orchestrator.log import get
 from orchestrator.marks import Marks
-from orchestrator.model import Actor, Job, Kind, PullRequest, Repo, Status
+from orchestrator.model import Actor, PullRequest, Repo
 from orchestrator.pauses import Pauses
+from orchestrator.record import Job, Kind, Status
 from orchestrator.redactor import OURS
 from orchestrator.sandbox import Walls, prove
 from orchestrator.settings import Settings

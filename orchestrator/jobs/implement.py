@@ -26,7 +26,8 @@ from orchestrator.jobs.desk import STICKY, CommandFailed, Desk, Phase
 from orchestrator.jobs.running import Work, await_allowance, run_agent
 from orchestrator.marks import claim as claim_of
 from orchestrator.marks import claimed, is_about, is_ours
-from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN, Comment, Status
+from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN, Comment
+from orchestrator.record import Status
 
 SETTLE = 10.0  # seconds until another daemon's claim shows
 

@@ -31,7 +31,8 @@ from orchestrator.jobs.reading import asker, await_change, look
 from orchestrator.jobs.review import fetch_pinned
 from orchestrator.jobs.tidy import land_known, tidy
 from orchestrator.marks import said
-from orchestrator.model import TOO_OLD, Comment, PullRequest, Status
+from orchestrator.model import TOO_OLD, Comment, PullRequest
+from orchestrator.record import Status
 
 
 def hear(desk: Desk) -> str | None:

@@ -21,7 +21,7 @@ from orchestrator.github.transport import ApiError, Moved, Unknown
 from orchestrator.jobs import implement, merge, review, tidy
 from orchestrator.jobs.desk import Desk
 from orchestrator.log import get, of_job
-from orchestrator.model import Job, Kind, Status
+from orchestrator.record import Job, Kind, Status
 from orchestrator.status import outcome
 
 STORIES: dict[Kind, types.ModuleType] = {Kind.IMPLEMENT: implement, Kind.REVIEW: review, Kind.MERGE: merge}

@@ -14,7 +14,8 @@ from orchestrator.github.api import Api, MergeFacts
 from orchestrator.jobs.asking import trust
 from orchestrator.jobs.desk import Desk
 from orchestrator.marks import is_ours
-from orchestrator.model import Actor, Approval, BranchRules, Job, MergeState, PullRequest
+from orchestrator.model import Actor, Approval, BranchRules, MergeState, PullRequest
+from orchestrator.record import Job
 
 CHECKS_POLL = 20.0  # seconds between two readings of the checks alone
 UNKNOWN_WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds; GitHub computes the state when it is asked for

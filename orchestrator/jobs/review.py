@@ -23,7 +23,8 @@ from orchestrator.github.transport import ApiError
 from orchestrator.jobs.desk import STICKY, Desk, Phase
 from orchestrator.jobs.running import Work, await_allowance, run_agent
 from orchestrator.marks import beginning
-from orchestrator.model import Finding, Status
+from orchestrator.model import Finding
+from orchestrator.record import Status
 
 _CONVENTIONS = ("CLAUDE.md", "AGENTS.md", "CONTRIBUTING.md")  # of the base: those of the head are under review
 REF_TRIES = 5

@@ -23,8 +23,9 @@ from orchestrator.git.run import GitError
 from orchestrator.git.worktree import Worktree
 from orchestrator.jobs.desk import STICKY, Desk
 from orchestrator.log import get
-from orchestrator.model import Actor, Job
+from orchestrator.model import Actor
 from orchestrator.pauses import SHARED
+from orchestrator.record import Job
 
 # What the last run left: cut off by the daemon's death; ended for a reason that passes; given up for a new beginning.
 CUT, WAITED, AGAIN = "cut", "waited", "again"

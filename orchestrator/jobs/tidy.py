@@ -12,7 +12,8 @@ from orchestrator.github.transport import ApiError, Moved
 from orchestrator.jobs.desk import Desk
 from orchestrator.jobs.reading import cancelled_by
 from orchestrator.log import get
-from orchestrator.model import PullRequest, Status
+from orchestrator.model import PullRequest
+from orchestrator.record import Status
 
 ANNOUNCED = "merge"  # the key of the call among the job's effects
 LISTING_FAILURES = 3  # in a row, after which the tail goes on without the list

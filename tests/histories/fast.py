@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from orchestrator.agents.base import Agent
 from orchestrator.daemon import Daemon
 from orchestrator.errors import Missing
-from orchestrator.model import Job
+from orchestrator.record import Job
 from orchestrator.settings import Settings
 from orchestrator.twin.handles import RepoHandle
 from orchestrator.twin.say import Person

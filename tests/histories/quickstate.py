@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import Stopped
-from orchestrator.model import Job, Quota
+from orchestrator.record import Job, Quota
 from orchestrator.state import State
 from orchestrator.statefile import RepoMemory
 

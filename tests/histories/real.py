@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from orchestrator.daemon import Daemon
 from orchestrator.errors import Missing
-from orchestrator.model import Job
+from orchestrator.record import Job
 from orchestrator.settings import Settings
 from orchestrator.state import State
 from tests.histories.log import Bugs

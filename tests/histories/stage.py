@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.daemon import Daemon
-from orchestrator.model import Job, Status
+from orchestrator.record import Job, Status
 from orchestrator.statefile import beside
 from orchestrator.twin import Twin
 from orchestrator.twin.ci import Ci

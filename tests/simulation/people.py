@@ -6,7 +6,8 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from orchestrator.model import IN_PROGRESS, Status
+from orchestrator.model import IN_PROGRESS
+from orchestrator.record import Status
 from orchestrator.twin.handles import IssueHandle, RepoHandle
 from tests.histories import acts
 from tests.histories.oracle import MARK

@@ -78,6 +78,8 @@ class Soak:
             "poll_interval": poll,
             "pre_merge_commands": '["test -f README.md"]',
             "disk_floor_gb": 0,
+            "max_runs_per_actor_day": 1_000_000,
+            "daily_budget_usd": 1_000_000,
             "sandbox": "off",
         }
         self._child = self._start({"clock": str(folder / "clock"), "settings": settings})

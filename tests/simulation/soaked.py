@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from orchestrator.daemon import Daemon
-from orchestrator.model import Status
+from orchestrator.record import Status
 from orchestrator.settings import Settings
 from orchestrator.state import State
 from tests.virtual import VirtualClock

@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from orchestrator.daemon import Daemon
 from orchestrator.errors import Missing
 from orchestrator.jobs.desk import place_folder
-from orchestrator.model import TOO_OLD, Job
+from orchestrator.model import TOO_OLD
+from orchestrator.record import Job
 from orchestrator.settings import Settings
 from orchestrator.state import State
 from orchestrator.twin import pushes

@@ -6,7 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN, TOO_OLD, Job, Kind, Status
+from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN, TOO_OLD
+from orchestrator.record import Job, Kind, Status
 from orchestrator.twin.world import Comment, Event, Issue, Pull
 from tests.histories.oracle import MARK
 from tests.simulation.agent import FOLDER
