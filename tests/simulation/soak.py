@@ -78,7 +78,7 @@ class Soak:
             "poll_interval": poll,
             "pre_merge_commands": '["test -f README.md"]',
             "disk_floor_gb": 0,
-            "max_runs_per_actor_day": 1_000_000,
+            "max_runs_per_actor_day": 100_000,
             "daily_budget_usd": 1_000_000,
             "sandbox": "off",
         }
