@@ -1,6 +1,6 @@
 # make demo   the whole story on a local GitHub; AGENT=claude uses the real CLI, KEEP=1 leaves it running
 # make test   ruff, mypy --strict and pytest
-# make crash-matrix   every crash and every pair of crashes on the way to a merge; about an hour on two cores
+# make crash-matrix   every crash and every pair of crashes on the way to a merge; an hour or two on two cores
 # make bench   what everything costs beside its floors, in minutes; make bench-quick   a small version
 # make soak   500 items in three virtual days, with what the daemon holds on to along the way; about half an hour
 # Both make their own virtual environment and install into it; PYTHON=python3.12 chooses another Python (3.10 or newer).
@@ -47,9 +47,9 @@ bench: $(VENV)/.installed-dev
 bench-quick: $(VENV)/.installed-dev
 	$(BIN)/python -m bench --quick $(BENCH_ARGS)
 
-# After a change of settings.py: .env.example and the README's table follow it.
+# After a change of settings.py, of tests/crashes.md or bench/results.md: .env.example and the README follow.
 settings: $(VENV)/.installed
-	$(BIN)/python tools/write_settings.py
+	$(BIN)/python tools/write_pages.py
 
 # A Python that is missing, too old or without venv is told in one sentence; a half-made environment is made anew.
 $(VENV)/pyvenv.cfg:

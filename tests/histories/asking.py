@@ -19,7 +19,7 @@ from orchestrator.clock import Stop
 from orchestrator.settings import Settings
 from orchestrator.twin import pushes
 from orchestrator.twin.handles import IssueHandle
-from tests.histories.acts import Death, Moment, Restart
+from tests.histories.acts import Death, Error, Moment, Restart
 from tests.histories.direct import URL
 from tests.histories.fast import FastStage
 from tests.histories.objects import MemoryRepository
@@ -211,6 +211,14 @@ _PLACES = [
 MOMENTS = st.sampled_from(
     [Moment(place, nth, after) for place in _PLACES for nth in (1, 2, 4, 7) for after in (True, False)]
 )
+ERRORS = [
+    *[Error("GET */permission", kind, nth) for kind in ("404", "500", "reset") for nth in (1, 2, 4)],
+    *[Error("QUERY IssueFacts", kind, nth) for kind in ("502", "reset", "limited") for nth in (1, 2, 4)],
+    *[Error("POST *", kind, nth) for kind in ("done, 502", "done, reset", "502", "limited") for nth in (1, 3)],
+    *[Error("*", kind, nth) for kind in ("502", "reset", "limited", "done, 502") for nth in (1, 7, 25)],
+    Error("GET *", "404", 3),
+    Error("GET */permission", "500", 1, 12),
+]
 ENDS = [Restart(False), Restart(True), *(Death(Moment(place, 1, True), False) for place in _PLACES)]
 WAITS = st.sampled_from((0, 0, 1, 1, 5, 40, 62, 62, 160))
 
@@ -249,6 +257,11 @@ class Asking(RuleBasedStateMachine):
     @rule(moment=MOMENTS, act=PEOPLE)
     def something_happens_in_the_midst(self, moment: Moment, act: Act) -> None:
         self.stage.meanwhile(moment.match, moment.nth, act, moment.after)
+
+    @rule(error=st.sampled_from(ERRORS))
+    def github_errs(self, error: Error) -> None:
+        error.strike(self.stage)
+        self.tally["with an error"] += 1
 
     @rule(end=st.sampled_from(ENDS))
     def the_daemon_ends(self, end: Any) -> None:
