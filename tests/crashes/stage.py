@@ -33,6 +33,9 @@ CALM = 3  # polls without a change, after which none is expected any more
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tests.crashes.points"])
 
+# A start looks at all other children too, and what one thread hears of an end is lost for the other.
+_one_at_a_time = threading.Lock()
+
 
 class Broken(Exception):
     """The daemon ended by itself, or came to no end."""
@@ -114,7 +117,8 @@ class Stage:
         arguments = (theirs, self.folder / "daemon.log", environ, self._settings, orders)
         self._ahead += READ_BACK + 1  # a daemon does not start again in the very second of its death
         process = _processes.Process(target=daemon, args=arguments)
-        process.start()
+        with _one_at_a_time:
+            process.start()
         theirs.close()
         assert process.pid is not None
         points: list[Point] = []
@@ -136,14 +140,16 @@ class Stage:
                         calm += 1
                         if calm == CALM:
                             process.terminate()
-            process.join(PATIENCE)
+            with _one_at_a_time:
+                process.join(PATIENCE)
             if process.exitcode not in (0, -signal.SIGKILL) or (process.exitcode == 0 and calm < CALM):
                 raise Broken(f"the daemon ended with {process.exitcode} (None: it came to no end)\n{self.log()}")
             return Life(tuple(points), process.exitcode != 0)
         finally:
-            process.kill()
-            process.join()
-            process.close()
+            with _one_at_a_time:
+                process.kill()
+                process.join()
+                process.close()
 
     def _at(self, point: Point, pid: int, channel: Connection, call: Callable[[Point], object]) -> None:
         os.kill(pid, signal.SIGSTOP)
