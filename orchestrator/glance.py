@@ -65,16 +65,16 @@ def _given(env_file: Path, rules: Mapping[str, Any]) -> dict[str, str] | None:
     """What is set, by name; None where that is not plain, or no repository is named."""
     try:
         Path.cwd()
-        lines = env_file.read_bytes().decode("ascii").split("\n") if env_file.exists() else []
+        text = env_file.read_bytes().decode("ascii") if env_file.exists() else ""
     except (OSError, ValueError):
         return None
     given: dict[str, str] = {}
-    for line in lines:
+    for line in text.replace("\r\n", "\n").split("\n"):
         found = _LINE.fullmatch(line)
-        if found is None or (found[1] and found[1] not in rules):
+        if found is None or "\r" in line or (found[1] and found[1] not in rules):
             return None
         if found[1]:
-            given[found[1]] = (found[2] or found[3] or "").rstrip()
+            given[found[1]] = found[3].rstrip() if found[2] is None else found[2]
     given.update({name.upper(): value for name, value in os.environ.items() if name.upper() in rules})
     return given if "GITHUB_REPO" in given else None
 

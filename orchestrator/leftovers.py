@@ -80,44 +80,16 @@ def _kill(ours: _Ours, session: int | None, known: Iterable[psutil.Process]) -> 
 
 def descendants(leader: int) -> list[psutil.Process]:
     """As they are now; after a death in between they have other parents."""
-    return _processes(_below({leader}, _census.taken()), lambda one: True)
+    return _processes(_below({leader}, _census.taken()))
 
 
 def _living(ours: _Ours, session: int | None, known: Iterable[psutil.Process]) -> list[psutil.Process]:
     everybody = _census.taken()
     found = {process for process in known if _runs(process)}
     below = _below({process.pid for process in found}, everybody)
-
-    def belongs(one: _Seen) -> bool:
-        return one.session == session or ours(one.run_id)
-
-    marked = {one.pid for one in everybody if belongs(one)}
-    found.update(_processes(below, lambda one: True), _processes(marked, belongs))
+    marked = (one for one in everybody if one.session == session or ours(one.run_id))
+    found.update(_processes({*below, *marked}))
     return [process for process in found if _runs(process)]
-
-
-def _below(parents: set[int], everybody: Iterable[_Seen]) -> set[int]:
-    children: dict[int, list[int]] = {}
-    for one in everybody:
-        children.setdefault(one.parent, []).append(one.pid)
-    found: set[int] = set()
-    ahead = list(parents)
-    while ahead:
-        new = [pid for pid in children.get(ahead.pop(), ()) if pid not in found]
-        found.update(new)
-        ahead.extend(new)
-    return found
-
-
-def _processes(pids: Iterable[int], still: Callable[[_Seen], bool]) -> list[psutil.Process]:
-    """Those that are `still` what they were, now that it is known which process each number means."""
-    found = []
-    for pid in pids:
-        with contextlib.suppress(psutil.Error, OSError):
-            process = psutil.Process(pid)
-            if still(_look(pid)):
-                found.append(process)
-    return found
 
 
 class _Seen(NamedTuple):
@@ -125,6 +97,31 @@ class _Seen(NamedTuple):
     parent: int
     session: int
     run_id: str
+    born: float  # by which two processes of one number are told apart
+
+
+def _below(parents: set[int], everybody: Iterable[_Seen]) -> list[_Seen]:
+    children: dict[int, list[_Seen]] = {}
+    for one in everybody:
+        children.setdefault(one.parent, []).append(one)
+    found: list[_Seen] = []
+    ahead = list(parents)
+    while ahead:
+        new = children.pop(ahead.pop(), [])
+        found += new
+        ahead += [one.pid for one in new]
+    return found
+
+
+def _processes(seen: Iterable[_Seen]) -> list[psutil.Process]:
+    """Those whose numbers still mean the same process."""
+    found = []
+    for one in seen:
+        with contextlib.suppress(psutil.Error, OSError):
+            process = psutil.Process(one.pid)
+            if _look(one.pid).born == one.born:
+                found.append(process)
+    return found
 
 
 class _Census:
@@ -163,9 +160,10 @@ def _look(pid: int) -> _Seen:
     with contextlib.suppress(psutil.Error, OSError):  # of a process that is not ours it cannot be read
         run_id = _run_id(pid)
     if not sys.platform.startswith("linux"):
-        return _Seen(pid, psutil.Process(pid).ppid(), os.getsid(pid), run_id)
+        process = psutil.Process(pid)
+        return _Seen(pid, process.ppid(), os.getsid(pid), run_id, process.create_time())
     fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    return _Seen(pid, int(fields[1]), int(fields[3]), run_id)
+    return _Seen(pid, int(fields[1]), int(fields[3]), run_id, float(fields[19]))
 
 
 def _run_id(pid: int) -> str:

@@ -181,6 +181,7 @@ class State:
     def spend(self, change: Callable[[tuple[Spent, ...]], tuple[Spent, ...]]) -> None:
         """Remember what `change` makes of `spent`, as `note`; nobody changes it in between."""
         with self._mutex:
+            self._refuse_closed()
             entries = change(self.spent)
             self._rest, self._behind = {**self._rest, _SPENT: [dataclasses.asdict(e) for e in entries]}, True
 
@@ -215,6 +216,7 @@ class State:
     def note(self, job: Job) -> None:
         """Remember `job`, on the disk with the next durable change of anything: a crash before that loses this one."""
         with self._mutex:
+            self._refuse_closed()
             self._jobs, self._behind = self._with(job), True
 
     def _with(self, job: Job) -> dict[str, Job]:
@@ -252,8 +254,7 @@ class State:
 
     def _save(self, jobs: dict[str, Job], repos: dict[str, RepoMemory], rest: dict[str, Any] | None = None) -> None:
         """The memory is these from now on; unchanged, and Retry, when they cannot be written (disk full)."""
-        if self._fd is None:
-            raise Stopped("the state file is closed")
+        self._refuse_closed()
         rest = self._rest if rest is None else rest
         self._generation += 1
         try:
@@ -265,9 +266,13 @@ class State:
         self._trouble, self._behind = "", False
         self._jobs, self._repos, self._rest = jobs, repos, rest
 
+    def _refuse_closed(self) -> None:
+        if self._fd is None:
+            raise Stopped("the state file is closed")
+
     def _catch_up(self) -> None:
         with self._mutex, contextlib.suppress(Retry):  # told by `trouble`, which tries again
-            if self._behind:
+            if self._behind and self._fd is not None:
                 self._save(self._jobs, self._repos)
 
     def close(self) -> None:

@@ -283,7 +283,8 @@ def test_a_stop_of_the_daemon_ends_it_and_takes_nothing(
     tree(mirror, "issue-7")
     programs, at_work = tmp_path / "programs", tmp_path / "at-work"
     programs.mkdir()
-    slow = f'#!/bin/sh\n[ "$3" != all ] || {{ touch {at_work}; exec sleep 60; }}\nexec {shutil.which("git")} "$@"\n'
+    waits = f'[ "$3" != orchestrator-all ] || {{ touch {at_work}; exec sleep 60; }}'
+    slow = f'#!/bin/sh\n{waits}\nexec {shutil.which("git")} "$@"\n'
     (programs / "git").write_text(slow)
     (programs / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")

@@ -179,6 +179,19 @@ def test_what_was_set_aside_for_a_run_that_never_began_is_given_back(poor: House
     expect_pull(poor, issue)
 
 
+def test_what_was_set_aside_for_a_run_that_could_not_be_written_down_is_given_back(poor: House) -> None:
+    issue = ready(poor)
+    logs = poor.folder / "worktrees/acme/app/logs"
+    logs.parent.mkdir(parents=True)
+    logs.touch()  # so that the run has no log
+    breaks_off(poor)
+    assert set_aside(poor) == [(0.0, 0)]
+    logs.unlink()
+    poor.quiet()
+    assert set_aside(poor) == [(0.0, 0), (0.25, poor.alice.id)]
+    expect_pull(poor, issue)
+
+
 def test_what_was_set_aside_for_a_run_that_broke_off_stays_so_until_its_log_is_read(poor: House) -> None:
     issue = ready(poor)
     record = Record(poor.folder / "record")

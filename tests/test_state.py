@@ -328,3 +328,14 @@ def test_what_is_kept_of_earlier_writes_changes_no_byte(path: Path) -> None:
     assert content is not None
     assert content.encoded() == path.read_bytes()
     assert [j.title for j in content.jobs.values()] == ["three"]
+
+
+def test_nothing_is_noted_once_the_file_is_closed(path: Path) -> None:
+    memory = State.open(path)
+    memory.close()
+    with pytest.raises(Stopped):
+        memory.note(job())
+    with pytest.raises(Stopped):
+        memory.spend(lambda spent: spent)
+    memory.beat()
+    assert memory.jobs == {}

@@ -27,7 +27,7 @@ def patterns(folders: Sequence[str]) -> bytes:
 
 def folders(patterns: bytes) -> tuple[str, ...]:
     """What `patterns` was made of; nothing for an empty file."""
-    lines = patterns.decode("utf-8", "surrogateescape").splitlines()
+    lines = patterns.decode("utf-8", "surrogateescape").split("\n")
     return tuple(line[1:-1] for line in lines if line.startswith("/") and line != "/*" and f"!{line}*/" not in lines)
 
 

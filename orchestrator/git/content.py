@@ -51,7 +51,9 @@ def check_files(mirror: Mirror, folder: Path, paths: Iterable[str], head: str) -
         except (FileNotFoundError, NotADirectoryError):
             continue
         if size > LARGEST_FILE:
-            about, _, _ = mirror.call("ls-tree", "-l", "--full-tree", head, "--", path).text.partition("\t")
+            about, _, _ = mirror.call("ls-tree", "-l", "--full-tree", head, "--", f":(literal){path}").text.partition(
+                "\t"
+            )
             if about.rpartition(" ")[2] != str(size):
                 raise _too_large(path, size)
 

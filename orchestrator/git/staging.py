@@ -29,6 +29,8 @@ from orchestrator.git.registration import ANY, Registration
 from orchestrator.git.run import FLOOD, GitError, Result
 from orchestrator.sandbox import Walls
 
+# A program `git-<name>` somewhere in PATH would come before the alias, so nobody else has these names.
+_ALL_NAME, _PART_NAME = "orchestrator-all", "orchestrator-part"
 # One start inside the walls for three commands: the start is what costs. It says the tree's name, and then the pack of
 # what the head has not, if any.
 _ALL = (
@@ -60,7 +62,7 @@ class Staging:
         )
         made, held = known.as_made(), known.holds
         if held:
-            self.call("-c", f"alias.part=!{_PART}", "part", self._head, *cone.outside(held))
+            self.call("-c", f"alias.{_PART_NAME}=!{_PART}", _PART_NAME, self._head, *cone.outside(held))
         elif made is None or not _copied(made[0], folder / "index"):
             self.call("read-tree", self._head)
         elif made[1] != self._head:
@@ -99,7 +101,7 @@ class Staging:
         """All files but ignored ones and `exclude`, as a tree that the mirror has. Refused above 256 MiB."""
         paths = (".", *(f":(exclude,literal){path}" for path in exclude))
         try:
-            said = self.call("-c", f"alias.all=!{_ALL}", "all", self._head, *paths, cut=FLOOD)
+            said = self.call("-c", f"alias.{_ALL_NAME}=!{_ALL}", _ALL_NAME, self._head, *paths, cut=FLOOD)
         except GitError as error:
             raise GitError(["add", "--all"], error.code, error.stderr.encode(), timed_out=error.timed_out) from error
         if not said.whole:

@@ -126,9 +126,9 @@ class Worktree:
                     raise
                 raise refused from error
         content.check_tree(self.mirror, start, tree)
+        if held := self._known.holds:
+            cone.check_kept(self.mirror, held, start, tree)
         if tree != before:
-            if held := self._known.holds:
-                cone.check_kept(self.mirror, held, head, tree)
             head = self.mirror.commit_tree(tree, [head], message)
             with self.mirror.lock:
                 self._known.call("update-ref", "HEAD", head)

@@ -59,7 +59,7 @@ def _call(desk: Desk) -> str:
 
 
 def _in_queue(desk: Desk, request: str) -> str:
-    desk.note(queue=request, queued_at=desk.clock.now())
+    desk.keep(facts={**desk.job.facts, "queue": request, "queued_at": desk.clock.now()})
     show_step(desk, texts.QUEUED)
     return "follow"
 

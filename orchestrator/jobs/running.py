@@ -61,10 +61,10 @@ def run_agent(desk: Desk, work: Work) -> RunResult:
     result = _read_back(desk, work) if left == CUT else None
     if left == CUT and result is None:
         left = WAITED  # it had not begun
-        _give_back(desk)
+        _give_back(desk, desk.job.run_id)
     elif result is not None and result.outcome is Outcome.NO_SESSION:
         left, result = AGAIN, None
-        _give_back(desk)
+        _give_back(desk, desk.job.run_id)
     elif result is not None and result.outcome is Outcome.INCOMPLETE:
         _agent_is_there(desk)
         if _account(desk, result, killed=True):
@@ -89,7 +89,7 @@ def _some_run(desk: Desk, work: Work, left: str) -> RunResult:
         result = _go_on(desk, work, left)
         if result.outcome is not Outcome.NO_SESSION:
             return _judged(desk, result)
-        _give_back(desk)
+        _give_back(desk, desk.job.run_id)
     if left or not work.tree.usable():
         # Another beginning is on the record before it begins, so that no crash in it mixes two sessions.
         job = desk.job
@@ -98,9 +98,9 @@ def _some_run(desk: Desk, work: Work, left: str) -> RunResult:
     return _judged(desk, _run(desk, work, str(uuid.uuid4()), work.prompt(), resume=False))
 
 
-def _give_back(desk: Desk) -> None:
+def _give_back(desk: Desk, run_id: str) -> None:
     """What was set aside for a run that came to nothing."""
-    desk.pauses.allowance.settle(desk.job.run_id, 0.0, counts=False)
+    desk.pauses.allowance.settle(run_id, 0.0, counts=False)
 
 
 def _read_back(desk: Desk, work: Work) -> RunResult | None:
@@ -159,11 +159,15 @@ def _run(desk: Desk, work: Work, session: str, prompt: str, resume: bool) -> Run
         granted = desk.pauses.allowance.take(run_id, _asker(desk.job), bounds.budget_usd, counts=not resume)
     except Exhausted as reached:
         raise _not_now(desk, reached) from reached
-    log = desk.new_log(work.tree.name)
     fresh: dict[str, Any] = {} if resume else {"resumed": 0, "session_cost": 0.0}
     if not resume and desk.job.facts.get("once_more"):
         fresh["once_more"] = "used"  # there is nothing to repair in a session that begins
-    desk.keep(session_id=session, run_id=run_id, log=str(log), facts={**desk.job.facts, **fresh, "left": CUT})
+    try:
+        log = desk.new_log(work.tree.name)
+        desk.keep(session_id=session, run_id=run_id, log=str(log), facts={**desk.job.facts, **fresh, "left": CUT})
+    except Exception:
+        _give_back(desk, run_id)  # no record names this run, so nobody else would
+        raise
     # What is set aside stays so when this breaks off: only the log can tell what was spent, when it is read back.
     return desk.agent.run(_task(desk, work, prompt, resume), replace(bounds, budget_usd=granted), desk.stop)
 

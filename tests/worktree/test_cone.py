@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,17 @@ def test_the_agents_own_commit_and_its_index_change_nothing_of_that(part: Worktr
     assert files(mirror, part.collect("x")) == sorted((*HELD, *ELSEWHERE))
 
 
+def test_a_commit_of_the_agents_that_lacks_the_rest_is_refused(part: Worktree) -> None:
+    git_folder = Path(run_git("rev-parse", "--absolute-git-dir", cwd=part.path))
+    (git_folder / "info/sparse-checkout").unlink()
+    run_git("read-tree", "HEAD", cwd=part.path)
+    run_git("add", "--all", "--sparse", cwd=part.path)
+    run_git("commit", "--quiet", "--message=all that I see", cwd=part.path)
+    (git_folder / "info/sparse-checkout").write_bytes(cone.patterns(("apps/web", "not/there")))
+    with pytest.raises(Refused, match="SPARSE_PATHS"):
+        part.collect("one")
+
+
 def test_what_is_kept_of_a_part_is_whole(part: Worktree, mirror: Mirror, whole: str) -> None:
     (part.path / "a.txt").write_text("half a thought\n")
     part.create(whole, BRANCH)
@@ -131,7 +143,7 @@ def test_what_is_deleted_within_the_part_is_a_deletion(part: Worktree) -> None:
     assert sorted(part.modified()) == ["a.txt", "apps/read.me", "apps/web/deep/x.txt", "apps/web/y.txt"]
 
 
-@pytest.mark.parametrize("folders", [("a",), ("a/b", "c"), ("a/b/c", "a/d"), ("ä b/!x", "#y")])
+@pytest.mark.parametrize("folders", [("a",), ("a/b", "c"), ("a/b/c", "a/d"), ("ä b/!x", "#y"), ("a\u2028b/c",)])
 def test_the_folders_are_read_back_from_what_git_is_told(folders: tuple[str, ...]) -> None:
     assert set(cone.folders(cone.patterns(folders))) == set(folders)
 
