@@ -90,6 +90,8 @@ class House:
             "review_prs": "off",
             "ci_settle": 0,
             "disk_floor_gb": 0,
+            "max_runs_per_actor_day": 100_000,
+            "daily_budget_usd": 1_000_000,
             "sandbox": "off",
             "log_format": "json",
             "claude_command": child("agent"),

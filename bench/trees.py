@@ -87,6 +87,7 @@ def cycle(bench: Bench) -> Iterator[Row]:
     cycles = bench.either(100, 10)
     ground = _Ground(bench.folder / "disk", 200)
     ground.ours()
+    until(ground.no_trash, "the deletion behind")
     before = _megabytes(ground.base)
     for _ in range(cycles):
         ground.ours()

@@ -194,10 +194,13 @@ def _closed(path: Path, error: OSError) -> Missing:
     return Missing(f"{path} cannot be read: {error.strerror}; it was left untouched. Look at it with `{look(path)}`.")
 
 
-def _known(kind: type[Job] | type[RepoMemory], data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+_NAMES = {kind: {field.name for field in dataclasses.fields(kind)} for kind in (Job, RepoMemory)}
+
+
+def _known(kind: type[Job] | type[RepoMemory], data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields that this version knows, and the others."""
-    names = {f.name for f in dataclasses.fields(kind)}
-    return {k: v for k, v in data.items() if k in names}, {k: v for k, v in data.items() if k not in names}
+    unknown = {name: data[name] for name in data.keys() - _NAMES[kind]}
+    return {name: value for name, value in data.items() if name not in unknown} if unknown else data, unknown
 
 
 def _canonical(value: object) -> str:
@@ -223,7 +226,8 @@ def _body(path: Path, raw: bytes) -> dict[str, Any]:
     body = document.get("body")
     told = document.get("checksum")
     written = raw.partition(_BODY.encode())[2][:-1]  # as we write it; another order of the fields is as good
-    if not isinstance(body, dict) or told not in (hashlib.sha256(written).hexdigest(), _digest(_canonical(body))):
+    is_whole = told == hashlib.sha256(written).hexdigest() or told == _digest(_canonical(body))
+    if not isinstance(body, dict) or not is_whole:
         raise Damaged(path, "the checksum does not fit")
     return body
 
