@@ -42,12 +42,12 @@ soak: $(VENV)/.installed-dev
 	SOAK_ITEMS=500 $(BIN)/pytest -s tests/test_soak.py
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m bench --json bench.json --svg bench-plots --page bench/results.md $(BENCH_ARGS)
+	$(BIN)/python -m bench --json bench.json --svg bench-plots $(BENCH_ARGS)
 
 bench-quick: $(VENV)/.installed-dev
 	$(BIN)/python -m bench --quick $(BENCH_ARGS)
 
-# After a change of settings.py, of tests/crashes.md or bench/results.md: .env.example and the README follow.
+# After a change of settings.py, tests/crashes.md or bench/results.md (`--page`): .env.example and the README follow.
 settings: $(VENV)/.installed
 	$(BIN)/python tools/write_pages.py
 

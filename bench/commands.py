@@ -54,7 +54,7 @@ def start(bench: Bench) -> Iterator[Row]:
     ):
         ours = [sys.executable, "-m", "orchestrator", *words]
         pairs = in_turns(
-            bench.either(21, 7),
+            bench.either(21, 5),
             partial(_seconds, ours, home, {**environ, **more}),
             partial(_seconds, [sys.executable, "-I", "-c", "pass"], home, environ),
         )

@@ -17,7 +17,7 @@ TROUBLE = ("job_waits", "job_broke", "job_lost", "GitError", '"status": "parked"
 
 def fanout(bench: Bench) -> Iterator[Row]:
     """Items labelled at once; items per second with 2 and with 8 at a time."""
-    files, batch, wanted = bench.either((1000, 16, 500), (200, 3, 6))
+    files, batch, wanted = bench.either((1000, 16, 500), (200, 3, 3))
     rates: dict[int, float] = {}
     failures, done = 0, 0
     for at_once in (2, 8):

@@ -37,7 +37,7 @@ def look(folder: Path) -> Machine:
     noise, kind, journal = _noise(), *_file_system(folder)
     sync, churn = _sync(folder), statistics.median(_churn(folder) for _ in range(3))
     facts = {
-        "machine": f"{os.cpu_count()} cores, {_memory_gb():.0f} GB, {platform.system()} {platform.release()}",
+        "machine": f"{os.cpu_count()} cores, {_memory_gb():.0f} GB, {platform.system()} {platform.release().partition('-')[0]}",
         "python": sys.version.split()[0],
         "git": subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.split()[2],
         "file_system": kind,

@@ -72,7 +72,7 @@ def test_the_readme_quotes_a_run_of_all_scenarios() -> None:
     results = (ROOT / "bench/results.md").read_text(encoding="utf-8")
     quoted = re.search(r"<!-- costs -->\n(.*?)\n<!-- /costs -->", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
     assert quoted is not None, "the README has no section between <!-- costs --> and <!-- /costs -->"
-    assert quoted[1] == results.strip(), "run `make bench` and quote what it wrote to bench/results.md"
+    assert quoted[1] == results.strip(), "run `make settings` after `python -m bench --page bench/results.md`"
     assert {int(n) for n in re.findall(r"^\| (\d+) ", results, re.MULTILINE)} >= set(range(1, 17))
 
 
