@@ -36,8 +36,9 @@ def look(folder: Path) -> Machine:
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     noise, kind, journal = _noise(), *_file_system(folder)
     sync, churn = _sync(folder), statistics.median(_churn(folder) for _ in range(3))
+    system = f"{platform.system()} {platform.release().partition('-')[0]}"
     facts = {
-        "machine": f"{os.cpu_count()} cores, {_memory_gb():.0f} GB, {platform.system()} {platform.release().partition('-')[0]}",
+        "machine": f"{os.cpu_count()} cores, {_memory_gb():.0f} GB, {system}",
         "python": sys.version.split()[0],
         "git": subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.split()[2],
         "file_system": kind,
