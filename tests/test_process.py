@@ -365,7 +365,7 @@ def test_no_run_leaves_a_thread_or_a_descriptor(lab: Lab) -> None:
 
 def test_a_child_whose_end_somebody_else_took_is_over_and_no_success(lab: Lab) -> None:
     def take() -> None:
-        [child] = psutil.Process().children()
+        [child] = [one for one in psutil.Process().children() if "echo up; sleep 60" in one.cmdline()]
         child.kill()
         os.waitpid(child.pid, 0)
 

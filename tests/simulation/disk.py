@@ -40,7 +40,7 @@ class Disk:
         with (
             patch("orchestrator.state.replace", self._replace),
             # The content is not changed after it was handed over: it is turned into bytes only when somebody reads it.
-            patch.object(Content, "encoded", lambda content: content),
+            patch.object(Content, "encoded", lambda content, texts=None: content),
         ):
             yield
 

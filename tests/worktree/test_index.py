@@ -15,9 +15,11 @@ from orchestrator.git.mirror import Mirror
 from orchestrator.git.run import GitError
 from orchestrator.git.staging import staging
 from orchestrator.git.worktree import Worktree
-from orchestrator.sandbox import OPEN, Sandbox
 from tests.gitremote import run_git
 from tests.worktree.looking import BRANCH, SALVAGE, content_of, dirty, files
+
+# A program in a temporary folder is not in reach behind the walls.
+BY_A_PROGRAM_OF_OURS = pytest.mark.parametrize("sandbox", ["off"], indirect=True)
 
 
 def read_again(tree: Worktree) -> list[str]:
@@ -108,14 +110,13 @@ def test_a_folder_that_becomes_the_whole_tree_needs_no_new_object(tree: Worktree
     assert files(mirror, tree.collect("x")) == ["b.txt"]
 
 
+@BY_A_PROGRAM_OF_OURS
 def test_what_is_said_behind_the_walls_is_no_option_for_git_outside(
-    tree: Worktree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
+    tree: Worktree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if sandbox is not OPEN:
-        pytest.skip("a program in a temporary folder is not in reach behind the walls")
     programs, evil = tmp_path / "programs", tmp_path / "evil"
     programs.mkdir()
-    lie = f'[ "$3" != all ] || {{ echo --output={evil}; exit; }}'
+    lie = f'[ "$3" != orchestrator-all ] || {{ echo --output={evil}; exit; }}'
     (programs / "git").write_text(f'#!/bin/sh\n{lie}\nexec {shutil.which("git")} "$@"\n')
     (programs / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
@@ -141,10 +142,8 @@ def test_a_pipe_in_the_place_of_a_small_file_holds_nobody(tmp_path: Path) -> Non
 
 
 @pytest.fixture
-def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> Callable[[], list[str]]:
+def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """The git commands since the last look, as the daemon started them."""
-    if sandbox is not OPEN:
-        pytest.skip("a program in a temporary folder is not in reach behind the walls")
     programs, said = tmp_path / "programs", tmp_path / "said"
     programs.mkdir()
     (programs / "git").write_text(f'#!/bin/sh\necho "$1" >>{said}\nexec {shutil.which("git")} "$@"\n')
@@ -159,6 +158,7 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -
     return look
 
 
+@BY_A_PROGRAM_OF_OURS
 def test_an_item_takes_few_starts_of_git(mirror: Mirror, start: str, counted: Callable[[], list[str]]) -> None:
     tree = Worktree(mirror, mirror.base / "issue-1")
     tree.create(start, BRANCH)
