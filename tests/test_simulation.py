@@ -32,6 +32,7 @@ FIRST = int(os.environ.get("SIMULATION_SEED", "0"))
 # finds nothing any more when what it found is undone.
 FOUND = {
     5: "claimed, and closed by a person before that was through: called in-progress for ever",
+    28: "killed while it ended the work for somebody who lost the right to ask, the daemon told another reason",
     73: "after a refusal the issue of a daemon that lost its memory was called in-progress for ever",
     86: "a probe whose good end could not be written down, on a full disk, broke",
     169: "killed after a comment was posted, the daemon looked at once, saw a late list and said it again",

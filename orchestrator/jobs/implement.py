@@ -302,13 +302,15 @@ def _park(desk: Desk, reason: str) -> None:
 def cancelled(desk: Desk, reason: str) -> None:
     """A person withdrew the wish: nothing is pushed, what was made is saved in the mirror."""
     job = desk.job
+    reason = str(job.facts.get("ends_for") or reason)  # when this was cut off, the label that it took off is no reason
+    desk.note(ends_for=reason)
     tree = desk.tree
     if tree.path.exists():
         tree.save(f"issue-{job.number}")
         desk.drop_tree()
     desk.effects.again(f"unbusy-{job.trigger}", lambda: desk.api.remove_label(job.number, IN_PROGRESS))
     desk.effects.show(STICKY, job.number, reason)
-    desk.keep(status=Status.DONE, reason=reason)
+    desk.keep(status=Status.DONE, reason=reason, facts={**desk.job.facts, "ends_for": ""})
 
 
 PHASES: dict[str, Phase] = {

@@ -38,6 +38,7 @@ class RealEpisode:
         self.log: list[str] = []
         self._dice = random.Random(seed)
         self._mirror = folder / "house/worktrees/acme/app/mirror.git"
+        self._others = psutil.Process().children(recursive=True)  # of other tests in this process
 
     def run(self) -> Counter[str]:
         """What it was made of; AssertionError with the seed and the way there."""
@@ -88,7 +89,8 @@ class RealEpisode:
     def _left(self) -> list[str]:
         """At rest: no process, no label, no commit of an agent's that nothing leads to."""
         stage = self.stage
-        found = [f"{p.name()} is left" for p in psutil.Process().children(recursive=True) if p.status() != "zombie"]
+        children = (p for p in psutil.Process().children(recursive=True) if p not in self._others)
+        found = [f"{p.name()} is left" for p in children if p.status() != "zombie"]
         found += [f"#{issue.number} is still {IN_PROGRESS}" for issue in stage.issues if IN_PROGRESS in issue.labels]
         listed = run_git("fsck", "--unreachable", "--no-reflogs", "--no-progress", cwd=self._mirror).splitlines()
         for sha in (line.split()[2] for line in listed if line.startswith("unreachable commit")):
