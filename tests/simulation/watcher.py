@@ -182,6 +182,9 @@ class Watcher:
             late = issue.state != "open" and now - comment.created_at > TOO_OLD
             if not asked.allowed or asked.void or asked.edited is not None or comment.deleted or late:
                 continue
+            later = (c for c in self.stage.oracle.cancels if c.issue is issue and c.created_at > comment.created_at)
+            if any(c.user is comment.user and not c.deleted for c in later):
+                continue  # taken back by the same person, perhaps before anybody looked
             heard = any(reaction.user is robot for reaction in comment.reactions)
             # Who may not ask is told so once on each pull request; so is who asks while an attempt is under way.
             words = (f"-{comment.id} ", f":denied-{comment.user.id if comment.user else 0} ", "is already under way")
