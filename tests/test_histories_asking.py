@@ -62,7 +62,6 @@ def test_nothing_is_begun_or_published_that_nobody_may_ask_for(part: int, place:
     )
     tally = Here.tally
     assert tally["histories"] >= EACH
-    # Not vacuous: agents ran, their work was published, people were refused, the daemon ended.
-    share = EACH // 20 if EACH >= 250 else 0
-    assert min(tally[what] for what in tally) >= share, tally
-    assert tally["with a run"] >= max(1, share), tally
+    # Not vacuous: agents ran, their work was published, people were refused; in many histories the daemon ended too.
+    wanted = tally if EACH >= 250 else ("with a run", "with something published", "with a refusal")
+    assert min(tally[what] for what in wanted) >= max(1, EACH // 20), tally
