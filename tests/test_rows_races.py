@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.errors import Retry, Stopped
 from orchestrator.twin import Fault, PullHandle, status
-from orchestrator.twin.faults import apply_then
+from orchestrator.twin.faults import Kind, apply_then
 from tests.conftest import MakeHouse
 from tests.house import House
 from tests.merging import (
@@ -67,10 +67,11 @@ def held_up(house: House, *more: str) -> threading.Event:
 # The final reading
 
 
-def test_1_7_a_limit_in_the_midst_of_the_final_reading_makes_all_of_it_be_read_again(house: House) -> None:
+@pytest.mark.parametrize("kind", [SECONDARY, status(502)], ids=["limit", "error"])
+def test_1_7_a_wait_in_the_midst_of_the_final_reading_makes_all_of_it_be_read_again(house: House, kind: Kind) -> None:
     pull = green(house)
     rules = "GET rules/branches/*"
-    house.github.faults.add(Fault(rules, SECONDARY, nth=2))  # the first reading is before the test of the merge
+    house.github.faults.add(Fault(rules, kind, nth=2))  # the first reading is before the test of the merge
     house.github.before(rules, lambda: house.github.permission(house.alice, house.repo, "read"), nth=2)
     ask(house, pull)
     assert "@alice has no write permission" in refusal(house, pull)

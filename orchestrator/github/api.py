@@ -233,7 +233,7 @@ class Api:
 
     def create_pull(self, title: str, head: str, base: str, body: str, draft: bool) -> int:
         wanted = {"title": title, "head": head, "base": base, "body": body, "draft": draft}
-        return int(self.transport.write("POST", f"{self._at}/pulls", wanted).data["number"])
+        return int(self.transport.write("POST", f"{self._at}/pulls", wanted, patient=False).data["number"])
 
     def reviews(self, number: int) -> list[Review]:
         """Every review, oldest first."""

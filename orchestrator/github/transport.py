@@ -19,10 +19,10 @@ import json
 import re
 import threading
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import github
 import requests
@@ -42,6 +42,9 @@ READ_TRIES = 3
 REFUSALS = 2  # answers 401 in a row that mean it
 TIMEOUT = 15  # seconds for the connection and between two bytes
 IMPATIENCE = 5.0  # seconds that a write which must not wait may stand behind others
+FRESH = 60.0  # seconds that what is acted on may be old
+
+T = TypeVar("T")
 
 
 class ApiError(Exception):
@@ -199,6 +202,22 @@ class Transport:
             raise Retry(f"GraphQL {name}: {answer.data['errors'][0].get('message', 'unknown error')}")
         return answer.data["data"]
 
+    def at_once(self, read: Callable[[], T]) -> T:
+        """What `read` gives when none of its requests had to wait, so that all of it was so at one time.
+
+        Retry when it cannot be had so: then the beginning is old when the end is known.
+        """
+        for _ in range(READ_TRIES):
+            waits, began = self._waits(), self._clock.now()
+            found = read()
+            if self._waits() == waits and self._clock.now() - began <= FRESH:
+                return found
+        raise Retry(f"GitHub answered too slowly or not at all {READ_TRIES} times while things were read together")
+
+    def _waits(self) -> int:
+        """How often this thread waited before a request."""
+        return int(getattr(self._local, "waits", 0))
+
     def mutate(self, name: str, query: str, variables: Mapping[str, Any], patient: bool = True) -> None:
         """A GraphQL mutation, once; waits and raises as `write`."""
         body = {"query": query, "operationName": name, "variables": dict(variables)}
@@ -329,7 +348,10 @@ class Transport:
             get().info("token_taken_again")
 
     def _sleep(self, seconds: float) -> None:
-        if seconds > 0 and self._clock.wait(seconds, self._stop):
+        if seconds <= 0:
+            return
+        self._local.waits = self._waits() + 1
+        if self._clock.wait(seconds, self._stop):
             raise Stopped(self._stop.reason)
 
     def _note(self, headers: Mapping[str, str]) -> None:

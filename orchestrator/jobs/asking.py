@@ -64,6 +64,20 @@ def words(desk: Desk) -> IssueFacts:
 
     Stopped when its asker may not ask any more, or the wish was taken back; Refused when the words are others.
     """
+    return desk.api.transport.at_once(lambda: _words(desk))
+
+
+def readable(desk: Desk) -> tuple[IssueFacts, tuple[list[str], int]]:
+    """As `words`, with the comments that the agent may read, oldest first, and how many of other people it may not."""
+
+    def read() -> tuple[IssueFacts, tuple[list[str], int]]:
+        facts = _words(desk)
+        return facts, _context(desk, facts)
+
+    return desk.api.transport.at_once(read)
+
+
+def _words(desk: Desk) -> IssueFacts:
     job = desk.job
     if "words" not in job.facts:
         raise Refused(refusals.BEGUN_BEFORE)
@@ -91,8 +105,7 @@ def _changed(desk: Desk, facts: IssueFacts, asked_at: float, expected: str) -> s
     return authority.frozen(facts, asked_at, writers, expected)
 
 
-def context(desk: Desk, facts: IssueFacts) -> tuple[list[str], int]:
-    """The comments that the agent may read, oldest first, and how many of other people it may not."""
+def _context(desk: Desk, facts: IssueFacts) -> tuple[list[str], int]:
     asked_at, trusting = float(desk.job.facts["asked_at"]), trust(desk.settings)
     rights: dict[int, Access] = {}
     shown: list[str] = []

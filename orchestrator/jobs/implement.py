@@ -12,6 +12,7 @@ of a failed attempt is in the next one; a commit that somebody else pushed to th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from orchestrator import refusals, texts
 from orchestrator.agents.base import Outcome, Role
@@ -26,7 +27,7 @@ from orchestrator.jobs.desk import STICKY, CommandFailed, Desk, Phase
 from orchestrator.jobs.running import Work, await_allowance, run_agent
 from orchestrator.marks import claim as claim_of
 from orchestrator.marks import claimed, is_about, is_ours
-from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN, Comment
+from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN, Comment, Issue, IssueFacts, LabelEvent
 from orchestrator.record import Status
 
 SETTLE = 10.0  # seconds until another daemon's claim shows
@@ -35,20 +36,16 @@ SETTLE = 10.0  # seconds until another daemon's claim shows
 def claim(desk: Desk) -> None:
     """Ours now, if it is still wanted and the one who asked may ask."""
     job = desk.job
-    issue = desk.api.issue(job.number)
-    facts = asking.read(desk)
-    event = wish(facts.labels, desk.settings.ready_label, desk.place.me.id)
+    seen = desk.api.transport.at_once(lambda: _look(desk))
+    issue, facts, event, no = seen.issue, seen.facts, seen.event, seen.no
     asked = event.id if event else ""
-    told = job.facts.get("retried") or (event is not None and IN_PROGRESS in issue.labels)
-    new_wish = desk.settings.ready_label.lower() in issue.labels and asked != job.facts.get("answered")
-    if not issue.open or not (told or new_wish):
+    if not seen.wanted:
         if any(key.startswith("busy-") for key in job.effects):
             cancelled(desk, texts.WITHDRAWN)  # closed while the claim was cut off
         else:
             _lie_down(desk, issue.updated_at)
         return
     desk.soon(trigger=asked, title=facts.title, started_at=desk.clock.now())
-    no = asking.refusal(desk, facts, event)
     if event is None or no is not None:
         key, text = no or ("denied-0", texts.not_allowed_to_label(None, desk.settings.ready_label))
         desk.note(label_seen=issue.updated_at + 1)
@@ -69,6 +66,28 @@ def claim(desk: Desk) -> None:
     if NEEDS_HUMAN in issue.labels:
         desk.effects.again(f"unstuck-{asked}", lambda: desk.api.remove_label(job.number, NEEDS_HUMAN))
     desk.turn("prepare")
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a claim is decided by. `no` is what is against it (`asking.refusal`), where it is wanted at all."""
+
+    issue: Issue
+    facts: IssueFacts
+    event: LabelEvent | None
+    wanted: bool
+    no: tuple[str, str] | None
+
+
+def _look(desk: Desk) -> _Seen:
+    job, label = desk.job, desk.settings.ready_label
+    issue = desk.api.issue(job.number)
+    facts = asking.read(desk)
+    event = wish(facts.labels, label, desk.place.me.id)
+    told = job.facts.get("retried") or (event is not None and IN_PROGRESS in issue.labels)
+    new = label.lower() in issue.labels and (event.id if event else "") != job.facts.get("answered")
+    wanted = bool(issue.open and (told or new))
+    return _Seen(issue, facts, event, wanted, asking.refusal(desk, facts, event) if wanted else None)
 
 
 def _first(desk: Desk, event: str) -> bool:
@@ -159,10 +178,10 @@ def _fresh_tree(desk: Desk) -> None:
 def run(desk: Desk) -> str | None:
     """The agent works in the worktree."""
     desk.progress()
-    facts = asking.words(desk)
 
     def prompt() -> str:
-        return implement_prompt(desk.job.number, facts.title, facts.body, *asking.context(desk, facts))
+        facts, context = asking.readable(desk)
+        return implement_prompt(desk.job.number, facts.title, facts.body, *context)
 
     result = run_agent(desk, Work(Role.IMPLEMENT, desk.tree, prompt, lambda: _fresh_tree(desk)))
     if result.outcome is not Outcome.DONE:

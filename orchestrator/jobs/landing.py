@@ -11,13 +11,12 @@ from typing_extensions import assert_never
 from orchestrator import refusals, texts
 from orchestrator.decide.answers import Answer, classify
 from orchestrator.errors import Refused, Retry, Stopped
-from orchestrator.github.transport import ApiError, Unknown
+from orchestrator.github.transport import FRESH, ApiError, Unknown
 from orchestrator.jobs.desk import Desk
 from orchestrator.jobs.reading import CHECKS_POLL, cancelled_by
 from orchestrator.jobs.tidy import ANNOUNCED, land_known
 
 CALL_TRIES = 3
-FRESH = 60.0  # seconds that the final reading of everything may be old
 CALL_WAIT = 10.0  # seconds before an ambiguous answer is read
 ENQUEUED = "enqueued"  # GitHub's word for a request that stands in the queue
 PENDING_WAIT = 5.0  # seconds between two looks at a request that shall be taken back

@@ -148,7 +148,7 @@ def gate(desk: Desk) -> str | None:
     while True:
         desk.check()
         began = desk.clock.now()
-        snapshot, checks = look(desk)
+        snapshot, checks = desk.api.transport.at_once(lambda: look(desk))
         desk.note(queue_demanded=snapshot.queued)
         decided = verdict(snapshot)
         match decided:

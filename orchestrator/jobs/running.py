@@ -37,7 +37,10 @@ CUTS_MOST = 6  # times that runs of one item may be cut off by the daemon's deat
 
 @dataclass(frozen=True)
 class Work:
-    """What a job wants of an agent. `prepared` makes `tree` as before any run; `prompt` is asked for when used."""
+    """What a job wants of an agent. `prepared` makes `tree` as before any run.
+
+    `prompt` is asked for right before each run, also one that goes on: it raises when there may be none.
+    """
 
     role: Role
     tree: Worktree
@@ -142,6 +145,7 @@ def _may_go_on(desk: Desk, tree: Worktree) -> bool:
 
 
 def _go_on(desk: Desk, work: Work, left: str) -> RunResult:
+    work.prompt()
     # To wait is no fault of the session: only what may be its own fault is counted.
     desk.note(resumed=int(desk.job.facts.get("resumed", 0)) + (left == CUT))
     get().info("run_resumed", session=desk.job.session_id)

@@ -96,10 +96,9 @@ def _conversations(repo: RepoHandle) -> Iterator[str]:
 
 
 def _refs(mirror: Path) -> dict[str, str]:
-    packed = mirror / "packed-refs"
-    lines = packed.read_text().splitlines() if packed.exists() else []
+    lines = _octets(mirror / "packed-refs").decode().splitlines()
     found = {ref: sha for sha, _, ref in (line.partition(" ") for line in lines)}
-    return {**found, **{str(p.relative_to(mirror)): p.read_text() for p in mirror.glob("refs/**/*") if p.is_file()}}
+    return {**found, **{str(p.relative_to(mirror)): _octets(p).decode() for p in mirror.glob("refs/**/*")}}
 
 
 def _files(place: Path) -> Iterator[tuple[str, str]]:
@@ -107,10 +106,18 @@ def _files(place: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(place.glob("*")):
         if path.is_dir() and path.name not in ("mirror.git", "logs"):
             for file in sorted(p for p in path.rglob("*") if p.is_file()):
-                yield str(file.relative_to(place)), hashlib.sha256(file.read_bytes()).hexdigest()
+                yield str(file.relative_to(place)), hashlib.sha256(_octets(file)).hexdigest()
     for file in sorted(place.glob("mirror.git/worktrees/*/*")):
         if file.name in ("HEAD", "locked", "MERGE_HEAD", "index.lock"):
-            yield str(file.relative_to(place)), file.read_text(errors="replace")
+            yield str(file.relative_to(place)), _octets(file).decode(errors="replace")
+
+
+def _octets(file: Path) -> bytes:
+    """Nothing where there is no file: while the daemon stands still, a git that it started may go on."""
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return b""
 
 
 def worktrees(folder: Path) -> list[str]:
