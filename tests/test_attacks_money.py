@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.twin import PullHandle
 from tests.conftest import MakeHouse
 from tests.faulty import HOUR, events, for_a_while
-from tests.house import stub
+from tests.house import House, stub
 from tests.merging import opens
 from tests.story import Record, expect_pull, expect_work, outcomes, ready, sticky
 from tests.test_attacks_secrets import acts
@@ -22,7 +23,7 @@ def test_A51_a_stranger_causes_so_many_runs_a_day_and_nobody_else_waits(
     make_house: MakeHouse, lines: list[Any]
 ) -> None:
     house = make_house(review_prs="all", review_debounce=0, max_runs_per_actor_day=2, poll_interval=HOUR)
-    pulls = [house.mallory.opens_fork_pr(house.repo, {f"{n}.txt": "x\n"}, head=f"cheap-{n}") for n in range(4)]
+    pulls = [_cheap(house, n) for n in range(4)]
     begun = house.clock.now()
     for_a_while(house, 2 * HOUR)
     reviewed = [p for p in pulls if p.reviews]
@@ -42,6 +43,23 @@ def test_A51_a_stranger_causes_so_many_runs_a_day_and_nobody_else_waits(
     assert {j.attempt for j in house.jobs} == {1}
     assert {j.failures for j in house.jobs} == {0}
     expect_review(house, *pulls, ours)
+
+
+def test_A51_two_hundred_pull_requests_cost_what_two_cost(make_house: MakeHouse) -> None:
+    house = make_house(review_prs="all", review_debounce=0, max_runs_per_actor_day=2, poll_interval=HOUR)
+    pulls = [_cheap(house, n) for n in range(200)]
+    for_a_while(house, 3 * HOUR)
+    ours = opens(house)
+    for_a_while(house, 2 * HOUR)
+    assert len(ours.reviews) == 1
+    reviewed = [p for p in pulls if p.reviews]
+    assert [len(p.reviews) for p in reviewed] == [1, 1]
+    expect_review(house, *reviewed, ours)
+    house.expect("POST issues/*/reactions", "POST issues/*/comments", "PATCH issues/comments/*")
+
+
+def _cheap(house: House, number: int) -> PullHandle:
+    return house.mallory.opens_fork_pr(house.repo, {f"{number}.txt": "x\n"}, head=f"cheap-{number}")
 
 
 def test_A51_an_issue_and_the_review_of_what_came_of_it_are_its_labellers_runs(make_house: MakeHouse) -> None:

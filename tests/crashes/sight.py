@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -105,7 +106,7 @@ def _files(place: Path) -> Iterator[tuple[str, str]]:
     """The files of the worktrees, and what the mirror keeps of each worktree."""
     for path in sorted(place.glob("*")):
         if path.is_dir() and path.name not in ("mirror.git", "logs"):
-            for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            for file in sorted(Path(folder, name) for folder, _, names in os.walk(path) for name in names):
                 yield str(file.relative_to(place)), hashlib.sha256(_octets(file)).hexdigest()
     for file in sorted(place.glob("mirror.git/worktrees/*/*")):
         if file.name in ("HEAD", "locked", "MERGE_HEAD", "index.lock"):
