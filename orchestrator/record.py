@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+CUT = "cut"  # as the fact `left`: a run began, and what came of it stands in its log alone
+
 
 class Kind(str, Enum):
     """The three jobs."""

@@ -192,16 +192,43 @@ def test_what_was_set_aside_for_a_run_that_could_not_be_written_down_is_given_ba
     expect_pull(poor, issue)
 
 
-def test_what_was_set_aside_for_a_run_that_broke_off_stays_so_until_its_log_is_read(poor: House) -> None:
+def unread(house: House, record: Record) -> Path:
+    """The first run of the agent ends well, and cannot be read when it has ended; its log."""
+    log = house.folder / "worktrees/acme/app/logs/issue-1-1.log"
+    worked = f'"$@"; case "$*" in *" -p "*) [ -d {log}.stderr ] || {{ rm {log}.stderr && mkdir {log}.stderr; }};; esac'
+    agent = shlex.split(stub("--record", str(record.file), "--sessions", str(house.folder / "sessions"), "success"))
+    house.options["claude_command"] = shlex.join(["sh", "-c", worked, "sh", *agent])
+    breaks_off(house)
+    return log
+
+
+@pytest.mark.parametrize("daily", [1.8, 0.6])
+def test_what_was_set_aside_for_a_run_that_broke_off_stays_so_until_its_log_is_read(poor: House, daily: float) -> None:
+    poor.options["daily_budget_usd"] = daily
     issue = ready(poor)
-    record = Record(poor.folder / "record")
-    said = poor.folder / "worktrees/acme/app/logs/issue-1-1.log.stderr"
-    worked = f'"$@"; case "$*" in *" -p "*) rm {said} && mkdir {said};; esac'  # so that it cannot be read after the run
-    agent = shlex.split(stub("--record", str(record.file), "success"))
-    poor.options["claude_command"] = shlex.join(["sh", "-c", worked, "sh", *agent])
-    breaks_off(poor)
+    begun, record = poor.clock.now(), Record(poor.folder / "record")
+    unread(poor, record)
     assert set_aside(poor) == [(0.6, poor.alice.id)], "what it took is not read yet"
     poor.quiet()
     assert set_aside(poor) == [(0.25, poor.alice.id)]
     assert len(record.runs) == 1
+    assert poor.clock.now() - begun < 3600, "it waits for no money"
+    expect_pull(poor, issue)
+
+
+def test_a_run_that_broke_off_is_read_once_and_then_waits_for_money_like_others(poor: House) -> None:
+    issue = ready(poor)
+    record = Record(poor.folder / "record")
+    log = unread(poor, record)
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))  # without its result
+    assert poor.daemon is not None
+    others = Spent(poor.clock.now(), "another", 1.8)
+    poor.daemon.state.spend(lambda spent: (*spent, others))
+    poor.until(lambda: poor.job("implement", 1).continuations == 1)
+    poor.clock.run_until(lambda: poor.clock.now() >= others.at + DAY - 600)
+    assert len(record.runs) == 1
+    assert poor.job("implement", 1).facts["resumed"] == 1
+    poor.quiet()
+    assert "--resume" in record.runs[1]["argv"]
+    assert len(poor.repo.pulls) == 1
     expect_pull(poor, issue)

@@ -118,6 +118,13 @@ def test_without_room_nothing_that_makes_a_worktree_begins() -> None:
     assert sorted(number for _, number in found) == [5, 6, 7]
 
 
+def test_without_money_only_a_run_whose_log_is_not_read_yet_may_go_on() -> None:
+    cut = job(IMPLEMENT, 1, phase="run", facts={"left": "cut"})
+    others = (job(IMPLEMENT, 2, phase="run", facts={"left": "waited"}), job(REVIEW, 3), job(IMPLEMENT, 4, phase="run"))
+    assert starts(cut, *others, slots=9, missing=(Need.BUDGET,)) == [(IMPLEMENT, 1)]
+    assert starts(cut, slots=9, missing=(Need.BUDGET, Need.AGENT)) == []
+
+
 def test_jobs_that_the_daemon_died_with_twice_go_one_at_a_time() -> None:
     suspects = [job(IMPLEMENT, n, crashes=[NOW - 60, NOW - 30]) for n in (1, 2)]
     once, long_ago = job(IMPLEMENT, 3, crashes=[NOW - 60]), job(IMPLEMENT, 4, crashes=[NOW - 700] * 3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from enum import Enum
 
-from orchestrator.record import Job, Kind, Status
+from orchestrator.record import CUT, Job, Kind, Status
 
 HEARD_AT_ONCE = 4  # first phases at a time; each has a connection of its own
 SUSPECT = 2  # deaths of the daemon with a job under way after which it may have been their cause
@@ -48,7 +48,7 @@ def runnable(
     """
     live = [j for j in jobs if j.key in running or j.status in (Status.RUNNING, Status.WAITING)]
     due = [j for j in live if j.key not in running and (j.status is Status.RUNNING or j.not_before <= now)]
-    due = [j for j in due if not _NEEDS[j.kind].get(j.phase, set()) & set(missing)]
+    due = [j for j in due if not _needs(j) & set(missing)]
     due = _one_suspect(due, [j for j in live if j.key in running], now)
     heard = sorted((j for j in due if _hears(j)), key=lambda j: (j.kind is not Kind.MERGE, _asked(j), j.number))
     hearing = [j for j in live if j.key in running and _hears(j)]
@@ -60,6 +60,12 @@ def runnable(
     # One that backs off keeps its base: it may be half tested.
     held = [*busy, *(j for j in live if not _hears(j) and j.status is Status.WAITING and j.not_before > now)]
     return [*at_once, *_merges(turns, held, [*heard, *hearing]), *agents[: max(0, free)]]
+
+
+def _needs(job: Job) -> set[Need]:
+    needs = _NEEDS[job.kind].get(job.phase, set())
+    # Only its log tells what a run that was cut off took of the money that is set aside for it.
+    return needs - {Need.BUDGET} if job.facts.get("left") == CUT else needs
 
 
 def crashes(job: Job, now: float) -> int:

@@ -25,10 +25,10 @@ from orchestrator.jobs.desk import STICKY, Desk
 from orchestrator.log import get
 from orchestrator.model import Actor
 from orchestrator.pauses import SHARED
-from orchestrator.record import Job
+from orchestrator.record import CUT, Job
 
-# What the last run left: cut off by the daemon's death; ended for a reason that passes; given up for a new beginning.
-CUT, WAITED, AGAIN = "cut", "waited", "again"
+# What the last run left, beside `CUT`: ended for a reason that passes; given up for a new beginning.
+WAITED, AGAIN = "waited", "again"
 _ONCE_MORE = frozenset((Outcome.INCOMPLETE, Outcome.FORM))  # ends that a second try may mend
 RATE = 3e-6  # dollars for a token of input where no result has told yet: the list price of the middle model
 SESSION_MOST = 3  # times that one session is gone on with
@@ -147,7 +147,7 @@ def _may_go_on(desk: Desk, tree: Worktree) -> bool:
 def _go_on(desk: Desk, work: Work, left: str) -> RunResult:
     work.prompt()
     # To wait is no fault of the session: only what may be its own fault is counted.
-    desk.note(resumed=int(desk.job.facts.get("resumed", 0)) + (left == CUT))
+    desk.note(resumed=int(desk.job.facts.get("resumed", 0)) + (left == CUT), left=WAITED)
     get().info("run_resumed", session=desk.job.session_id)
     repair = desk.job.facts.get("once_more") == Outcome.FORM.value
     return _run(desk, work, desk.job.session_id, REPAIR if repair else CONTINUE, resume=True)

@@ -99,25 +99,30 @@ def _conversations(repo: RepoHandle) -> Iterator[str]:
 def _refs(mirror: Path) -> dict[str, str]:
     lines = _octets(mirror / "packed-refs").decode().splitlines()
     found = {ref: sha for sha, _, ref in (line.partition(" ") for line in lines)}
-    return {**found, **{str(p.relative_to(mirror)): _octets(p).decode() for p in mirror.glob("refs/**/*")}}
+    return {**found, **{str(p.relative_to(mirror)): _octets(p).decode() for p in _below(mirror / "refs")}}
 
 
 def _files(place: Path) -> Iterator[tuple[str, str]]:
     """The files of the worktrees, and what the mirror keeps of each worktree."""
     for path in sorted(place.glob("*")):
-        if path.is_dir() and path.name not in ("mirror.git", "logs"):
-            for file in sorted(Path(folder, name) for folder, _, names in os.walk(path) for name in names):
+        if path.name not in ("mirror.git", "logs"):
+            for file in _below(path):
                 yield str(file.relative_to(place)), hashlib.sha256(_octets(file)).hexdigest()
-    for file in sorted(place.glob("mirror.git/worktrees/*/*")):
+    for file in _below(place / "mirror.git/worktrees"):
         if file.name in ("HEAD", "locked", "MERGE_HEAD", "index.lock"):
             yield str(file.relative_to(place)), _octets(file).decode(errors="replace")
 
 
+def _below(folder: Path) -> list[Path]:
+    """All files, in order. While the daemon stands still, a git that it started may go on and remove some."""
+    return sorted(Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+
+
 def _octets(file: Path) -> bytes:
-    """Nothing where there is no file: while the daemon stands still, a git that it started may go on."""
+    """Nothing where there is no file any more."""
     try:
         return file.read_bytes()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+    except FileNotFoundError:
         return b""
 
 
