@@ -92,7 +92,7 @@ class Stage:
             "worktree_base": self.folder / "worktrees",
             "state_file": self.state,
             "claude_command": shlex.join(["/bin/sh", str(AGENT)]),
-            "poll_interval": 0.05,
+            "poll_interval": 0.3,  # a look in the midst of a job is one more world each time, and tells nothing new
             "review_prs": "label",
             "review_debounce": 0,
             "ci_settle": 0,
