@@ -39,6 +39,19 @@ def asked(house: House) -> IssueHandle:
     return issue
 
 
+@pytest.mark.parametrize("write", ["POST issues/1/comments", "POST issues/1/reactions"])
+def test_a_wish_that_is_taken_back_behind_a_limit_is_not_claimed(house: House, watched: Record, write: str) -> None:
+    issue = asked(house)
+    house.github.faults.add(Fault(write, LIMITED))
+    house.github.before(write, lambda: house.bob.unlabels(issue, "ready"), nth=1)
+    house.quiet()
+    assert watched.runs == []
+    assert issue.labels == []
+    assert not house.github.journal.count("POST issues/1/labels")
+    house.expect("POST issues/1/comments", "POST issues/1/reactions")
+    house.expect("DELETE issues/1/labels/in-progress", "PATCH issues/comments/*")
+
+
 @pytest.mark.parametrize("kind", [status(502), LIMITED], ids=["error", "limit"])
 @pytest.mark.parametrize("act", [_reworded, _withdrawn])
 def test_what_happens_while_a_right_is_read_once_more_counts_for_the_run(

@@ -27,6 +27,7 @@ from orchestrator.leftovers import RUN_ID
 from orchestrator.process import Limits, shell
 from orchestrator.record import Job, Kind, Status
 from orchestrator.state import State
+from orchestrator.twin import Fault, status
 from tests.child import Child
 from tests.conftest import MakeHouse
 from tests.faulty import events
@@ -289,11 +290,16 @@ def test_F58_when_memory_runs_out_the_kernel_takes_the_run_and_not_the_daemon(tm
     assert Path("/proc/self/oom_score_adj").read_text() == own
 
 
+@pytest.mark.parametrize("failures", [0, 3])
 @pytest.mark.parametrize("scenario", ["review-prose", "review-shape"])
-def test_F65_an_answer_in_the_wrong_form_is_asked_for_once_more(make_house: MakeHouse, scenario: str) -> None:
+def test_F65_an_answer_in_the_wrong_form_is_asked_for_once_more(
+    make_house: MakeHouse, scenario: str, failures: int
+) -> None:
     house = make_house(review_prs="all", review_debounce=0)
     record, sessions = house.folder / "record", house.folder / "sessions"
     pull = green(house)
+    if failures:  # 1: heard, 2: prepared, 3: before the first run, 4: before the second
+        house.github.faults.add(Fault("GET pulls/1", status(502), nth=4, times=failures))
     house.start(
         claude_command=stub("--record", str(record), "--sessions", str(sessions), "--review", scenario, "success")
     )

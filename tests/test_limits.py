@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -216,19 +217,39 @@ def test_what_was_set_aside_for_a_run_that_broke_off_stays_so_until_its_log_is_r
     expect_pull(poor, issue)
 
 
+def waits_for_money(house: House, log: Path) -> float:
+    """The run of this log came to no result, and others took the money; when that is a day ago."""
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    assert house.daemon is not None
+    others = Spent(house.clock.now(), "another", 1.8)
+    house.daemon.state.spend(lambda spent: (*spent, others))
+    house.until(lambda: house.job("implement", 1).continuations == 1)
+    return others.at + DAY
+
+
 def test_a_run_that_broke_off_is_read_once_and_then_waits_for_money_like_others(poor: House) -> None:
     issue = ready(poor)
     record = Record(poor.folder / "record")
-    log = unread(poor, record)
-    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))  # without its result
-    assert poor.daemon is not None
-    others = Spent(poor.clock.now(), "another", 1.8)
-    poor.daemon.state.spend(lambda spent: (*spent, others))
-    poor.until(lambda: poor.job("implement", 1).continuations == 1)
-    poor.clock.run_until(lambda: poor.clock.now() >= others.at + DAY - 600)
+    until = waits_for_money(poor, unread(poor, record))
+    poor.clock.run_until(lambda: poor.clock.now() >= until - 600)
     assert len(record.runs) == 1
     assert poor.job("implement", 1).facts["resumed"] == 1
     poor.quiet()
     assert "--resume" in record.runs[1]["argv"]
+    assert len(poor.repo.pulls) == 1
+    expect_pull(poor, issue)
+
+
+def test_nothing_is_set_up_for_a_run_that_there_is_no_money_for(poor: House) -> None:
+    made, tree = poor.folder / "made", poor.folder / "worktrees/acme/app/issue-1"
+    poor.options["setup_commands"] = (f"echo once >> {made}",)
+    issue = ready(poor)
+    log = unread(poor, Record(poor.folder / "record"))
+    shutil.rmtree(tree)  # so that nobody can go on in it
+    until = waits_for_money(poor, log)
+    poor.clock.run_until(lambda: poor.clock.now() >= until - 600)
+    assert made.read_text() == "once\n"
+    poor.quiet()
+    assert made.read_text() == "once\nonce\n"
     assert len(poor.repo.pulls) == 1
     expect_pull(poor, issue)

@@ -196,6 +196,19 @@ def test_a_push_during_the_review_stops_it_and_the_new_head_is_reviewed(make_hou
     expect_review(house, pull)
 
 
+def test_no_run_begins_for_a_head_that_moved_just_before(make_house: MakeHouse) -> None:
+    house = make_house(review_prs="all", review_debounce=0)
+    record = Record(house.folder / "record")
+    house.options["claude_command"] = stub("--record", str(record.file), "success")
+    pull = opens(house)
+    # 1: heard, 2: prepared, 3: before the run
+    house.github.before("GET pulls/1", lambda: house.alice.pushes(house.repo, "topic", {"README.md": "more\n"}), nth=3)
+    house.quiet()
+    assert len(record.runs) == 1
+    assert [r.commit_id for r in pull.reviews] == [pull.head_sha]
+    expect_review(house, pull)
+
+
 def test_a_push_right_before_the_review_is_posted_is_not_reviewed_as_what_it_is_not(house: House) -> None:
     pull = opens(house)
     first = pull.head_sha

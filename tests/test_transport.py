@@ -161,22 +161,3 @@ def test_a_graphql_answer_with_errors_is_not_data(transport: Transport, web: res
     web.add("POST", f"{URL}/graphql", json={"errors": [{"message": "Something went wrong"}], "data": None})
     with pytest.raises(Retry, match="Something went wrong"):
         transport.graphql("Q", "query Q { viewer { login } }", {})
-
-
-def test_what_is_read_together_is_read_again_after_a_wait(transport: Transport, web: responses.RequestsMock) -> None:
-    answers(web, "GET", {"json": [1]}, {"status": 502}, {"json": [2]}, {"json": [3]}, {"json": [4]})
-    assert transport.at_once(lambda: (transport.get("/x").data, transport.get("/x").data)) == ([3], [4])
-
-
-def test_what_cannot_be_read_together_is_a_retry(
-    transport: Transport, web: responses.RequestsMock, clock: VirtualClock
-) -> None:
-    answers(web, "GET", {"json": [1]})
-
-    def slow() -> object:
-        clock.advance(61)
-        return transport.get("/x").data
-
-    with pytest.raises(Retry, match="read together"):
-        transport.at_once(slow)
-    assert len(web.calls) == 3

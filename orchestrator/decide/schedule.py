@@ -65,7 +65,8 @@ def runnable(
 def _needs(job: Job) -> set[Need]:
     needs = _NEEDS[job.kind].get(job.phase, set())
     # Only its log tells what a run that was cut off took of the money that is set aside for it.
-    return needs - {Need.BUDGET} if job.facts.get("left") == CUT else needs
+    unread = job.phase == "run" and job.facts.get("left") == CUT
+    return needs - {Need.BUDGET} if unread else needs
 
 
 def crashes(job: Job, now: float) -> int:

@@ -232,6 +232,7 @@ class Api:
         return [int(p["number"]) for p in self.transport.pages(f"{self._at}/pulls", base=branch, state="open")]
 
     def create_pull(self, title: str, head: str, base: str, body: str, draft: bool) -> int:
+        """Its number. Retry instead of a wait behind a limit."""
         wanted = {"title": title, "head": head, "base": base, "body": body, "draft": draft}
         return int(self.transport.write("POST", f"{self._at}/pulls", wanted, patient=False).data["number"])
 

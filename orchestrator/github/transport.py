@@ -19,10 +19,10 @@ import json
 import re
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import github
 import requests
@@ -42,9 +42,6 @@ READ_TRIES = 3
 REFUSALS = 2  # answers 401 in a row that mean it
 TIMEOUT = 15  # seconds for the connection and between two bytes
 IMPATIENCE = 5.0  # seconds that a write which must not wait may stand behind others
-FRESH = 60.0  # seconds that what is acted on may be old
-
-T = TypeVar("T")
 
 
 class ApiError(Exception):
@@ -123,6 +120,7 @@ class Transport:
         self.public = host == "api.github.com" or host.endswith(".ghe.com")
         self._gap = (1.0 if self.public else 0.0) if write_gap is None else write_gap
         self._local = threading.local()
+        self._waited = threading.local()
         self._lock = threading.Lock()
         self._writing = threading.Lock()
         self._opened: list[Github] = []
@@ -202,28 +200,17 @@ class Transport:
             raise Retry(f"GraphQL {name}: {answer.data['errors'][0].get('message', 'unknown error')}")
         return answer.data["data"]
 
-    def at_once(self, read: Callable[[], T]) -> T:
-        """What `read` gives when none of its requests had to wait, so that all of it was so at one time.
-
-        Retry when it cannot be had so: then the beginning is old when the end is known.
-        """
-        for _ in range(READ_TRIES):
-            waits, began = self._waits(), self._clock.now()
-            found = read()
-            if self._waits() == waits and self._clock.now() - began <= FRESH:
-                return found
-        raise Retry(f"GitHub answered too slowly or not at all {READ_TRIES} times while things were read together")
-
-    def _waits(self) -> int:
-        """How often this thread waited before a request."""
-        return int(getattr(self._local, "waits", 0))
-
     def mutate(self, name: str, query: str, variables: Mapping[str, Any], patient: bool = True) -> None:
         """A GraphQL mutation, once; waits and raises as `write`."""
         body = {"query": query, "operationName": name, "variables": dict(variables)}
         errors = self.write("POST", self._client().requester.graphql_url, body, patient).data.get("errors")
         if errors:
             raise ApiError(200, str(errors[0].get("message", "")), errors)
+
+    @property
+    def waits(self) -> int:
+        """How often this thread waited before a request."""
+        return int(getattr(self._waited, "times", 0))
 
     @property
     def fingerprint(self) -> str:
@@ -350,7 +337,7 @@ class Transport:
     def _sleep(self, seconds: float) -> None:
         if seconds <= 0:
             return
-        self._local.waits = self._waits() + 1
+        self._waited.times = self.waits + 1
         if self._clock.wait(seconds, self._stop):
             raise Stopped(self._stop.reason)
 

@@ -64,7 +64,7 @@ def words(desk: Desk) -> IssueFacts:
 
     Stopped when its asker may not ask any more, or the wish was taken back; Refused when the words are others.
     """
-    return desk.api.transport.at_once(lambda: _words(desk))
+    return desk.at_once(lambda: _words(desk))
 
 
 def readable(desk: Desk) -> tuple[IssueFacts, tuple[list[str], int]]:
@@ -74,7 +74,7 @@ def readable(desk: Desk) -> tuple[IssueFacts, tuple[list[str], int]]:
         facts = _words(desk)
         return facts, _context(desk, facts)
 
-    return desk.api.transport.at_once(read)
+    return desk.at_once(read)
 
 
 def _words(desk: Desk) -> IssueFacts:

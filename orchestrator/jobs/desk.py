@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from structlog.contextvars import bind_contextvars
 
@@ -23,6 +23,7 @@ from orchestrator.git.run import GitError
 from orchestrator.git.worktree import Worktree
 from orchestrator.github.api import Api
 from orchestrator.github.effects import Effects
+from orchestrator.github.together import at_once
 from orchestrator.instance import instance_id
 from orchestrator.log import get
 from orchestrator.marks import Marks
@@ -35,6 +36,7 @@ from orchestrator.settings import Settings
 from orchestrator.state import State
 
 STICKY = "sticky"
+T = TypeVar("T")
 _TREES = {Kind.IMPLEMENT: "issue", Kind.REVIEW: "pr-review", Kind.MERGE: "merge"}
 
 
@@ -125,6 +127,10 @@ class Desk:
         """Wait, or Stopped as soon as the job is told to stop."""
         if self.clock.wait(seconds, self.stop):
             raise Stopped(self.stop.reason)
+
+    def at_once(self, read: Callable[[], T]) -> T:
+        """What `read` finds on GitHub, with no wait in it (`together`)."""
+        return at_once(self.api.transport, self.clock, read)
 
     def progress(self) -> None:
         """Bring the sticky comment up to date."""

@@ -36,7 +36,7 @@ SETTLE = 10.0  # seconds until another daemon's claim shows
 def claim(desk: Desk) -> None:
     """Ours now, if it is still wanted and the one who asked may ask."""
     job = desk.job
-    seen = desk.api.transport.at_once(lambda: _look(desk))
+    seen, waits = desk.at_once(lambda: (_look(desk), desk.api.transport.waits))
     issue, facts, event, no = seen.issue, seen.facts, seen.event, seen.no
     asked = event.id if event else ""
     if not seen.wanted:
@@ -60,6 +60,8 @@ def claim(desk: Desk) -> None:
     if not _first(desk, asked):
         return
     desk.effects.nod(f"eyes-{asked}", lambda: desk.api.react(job.number, "eyes"))
+    if desk.api.transport.waits != waits and not _stands(desk, asked):
+        return
     # Added before the other is removed, so that a crash in between leaves a visible state.
     desk.effects.again(f"busy-{asked}", lambda: desk.api.add_label(job.number, IN_PROGRESS))
     desk.effects.again(f"unready-{asked}", lambda: desk.api.remove_label(job.number, desk.settings.ready_label))
@@ -104,9 +106,7 @@ def _first(desk: Desk, event: str) -> bool:
         desk.progress()
         if known:
             desk.wait(SETTLE)
-            now = wish(asking.read(desk).labels, desk.settings.ready_label, desk.place.me.id)
-            if now is None or now.id != event:
-                cancelled(desk, texts.WITHDRAWN)
+            if not _stands(desk, event):
                 return False
         said = _own_comments(desk)
     claims = _claims(said, event)
@@ -118,6 +118,15 @@ def _first(desk: Desk, event: str) -> bool:
     desk.note(label_seen=desk.job.facts["label_seen"] + 1)
     desk.keep(status=Status.DONE, reason="another daemon claimed this first")
     return False
+
+
+def _stands(desk: Desk, event: str) -> bool:
+    """Whether it is still this label event that asks; else the job ends here."""
+    now = wish(asking.read(desk).labels, desk.settings.ready_label, desk.place.me.id)
+    if now is None or now.id != event:
+        cancelled(desk, texts.WITHDRAWN)
+        return False
+    return True
 
 
 def _claims(said: Sequence[Comment], event: str) -> list[tuple[int, str]]:

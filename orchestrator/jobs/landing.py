@@ -11,7 +11,8 @@ from typing_extensions import assert_never
 from orchestrator import refusals, texts
 from orchestrator.decide.answers import Answer, classify
 from orchestrator.errors import Refused, Retry, Stopped
-from orchestrator.github.transport import FRESH, ApiError, Unknown
+from orchestrator.github.together import FRESH
+from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.jobs.desk import Desk
 from orchestrator.jobs.reading import CHECKS_POLL, cancelled_by
 from orchestrator.jobs.tidy import ANNOUNCED, land_known

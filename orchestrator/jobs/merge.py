@@ -147,8 +147,7 @@ def gate(desk: Desk) -> str | None:
     """Read, decide, and do what the verdict says, until it says merge, refuse or done."""
     while True:
         desk.check()
-        began = desk.clock.now()
-        snapshot, checks = desk.api.transport.at_once(lambda: look(desk))
+        began, (snapshot, checks) = desk.at_once(lambda: (desk.clock.now(), look(desk)))
         desk.note(queue_demanded=snapshot.queued)
         decided = verdict(snapshot)
         match decided:

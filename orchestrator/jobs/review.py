@@ -16,17 +16,18 @@ from typing import Any
 from orchestrator import refusals, texts
 from orchestrator.agents.base import Role
 from orchestrator.agents.prompts import REVIEW_SCHEMA, review_prompt
-from orchestrator.errors import Refused, Retry
+from orchestrator.errors import Refused, Retry, Stopped
 from orchestrator.git.hunks import postable
 from orchestrator.git.plain import without_ways_out
 from orchestrator.github.transport import ApiError
 from orchestrator.jobs.desk import STICKY, Desk, Phase
 from orchestrator.jobs.running import Work, await_allowance, run_agent
 from orchestrator.marks import beginning
-from orchestrator.model import Finding
+from orchestrator.model import Finding, PullRequest
 from orchestrator.record import Status
 
 _CONVENTIONS = ("CLAUDE.md", "AGENTS.md", "CONTRIBUTING.md")  # of the base: those of the head are under review
+PAST = "the head moved, or the PR was closed or made a draft"
 REF_TRIES = 5
 REF_WAIT = 10.0  # seconds; GitHub's git server may lag behind its API
 
@@ -63,9 +64,9 @@ def _wanted(desk: Desk) -> bool:
     """Whether it is still the head, and has no review yet; else the job is over."""
     job = desk.job
     pull = desk.api.pull(job.number)
-    if not pull.open or pull.draft or pull.head_sha != job.trigger:
+    if _is_past(pull, job.trigger):
         # Not an answer to this head: it is reviewed when it is there again.
-        desk.keep(status=Status.DONE, trigger="", reason="the head moved, or the PR was closed or made a draft")
+        desk.keep(status=Status.DONE, trigger="", reason=PAST)
         return False
     desk.soon(head=pull.head_sha, base_ref=pull.base_ref, started_at=job.started_at or desk.clock.now())
     desk.caused_by(pull)
@@ -73,6 +74,10 @@ def _wanted(desk: Desk) -> bool:
         desk.keep(status=Status.DONE, reason="this head has its review already")
         return False
     return True
+
+
+def _is_past(pull: PullRequest, head: str) -> bool:
+    return not pull.open or pull.draft or pull.head_sha != head
 
 
 def fetch_pinned(desk: Desk, number: int, sha: str, base_ref: str) -> None:
@@ -93,10 +98,13 @@ def run(desk: Desk) -> str:
     desk.progress()
 
     def prompt() -> str:
+        pull = desk.api.pull(job.number)
+        if _is_past(pull, job.head):
+            raise Stopped(PAST)
         diff = desk.mirror.diff(job.base, job.head).decode(errors="replace")
         found = ((name, desk.mirror.text(job.base, name)) for name in _CONVENTIONS)
         conventions = ((name, text) for name, text in found if text)
-        return review_prompt(desk.api.pull(job.number), job.base, diff, *conventions)
+        return review_prompt(pull, job.base, diff, *conventions)
 
     result = run_agent(desk, Work(Role.REVIEW, desk.tree, prompt, lambda: _check_out(desk), REVIEW_SCHEMA))
     if result.data is None:

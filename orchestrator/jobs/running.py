@@ -39,7 +39,7 @@ CUTS_MOST = 6  # times that runs of one item may be cut off by the daemon's deat
 class Work:
     """What a job wants of an agent. `prepared` makes `tree` as before any run.
 
-    `prompt` is asked for right before each run, also one that goes on: it raises when there may be none.
+    `prompt` is asked for right before each run, also one that goes on: it raises when there shall be none.
     """
 
     role: Role
@@ -79,7 +79,7 @@ def run_agent(desk: Desk, work: Work) -> RunResult:
         get().info("run_read_back", outcome=result.outcome.value, log=desk.job.log)
         _judged(desk, result)
     if result.outcome in _ONCE_MORE and not desk.job.facts.get("once_more"):
-        desk.note(once_more=result.outcome.value)
+        desk.note(once_more=result.outcome.value, left=WAITED)
         get().info("run_once_more", outcome=result.outcome.value, detail=result.detail)
         result = _some_run(desk, work, WAITED)
     return result
@@ -97,6 +97,7 @@ def _some_run(desk: Desk, work: Work, left: str) -> RunResult:
         # Another beginning is on the record before it begins, so that no crash in it mixes two sessions.
         job = desk.job
         desk.keep(session_id="", attempt=job.attempt + (left == CUT), facts={**job.facts, "left": AGAIN})
+        await_allowance(desk)
         work.prepared()
     return _judged(desk, _run(desk, work, str(uuid.uuid4()), work.prompt(), resume=False))
 

@@ -109,7 +109,7 @@ def _files(place: Path) -> Iterator[tuple[str, str]]:
             for file in _below(path):
                 yield str(file.relative_to(place)), hashlib.sha256(_octets(file)).hexdigest()
     for file in _below(place / "mirror.git/worktrees"):
-        if file.name in ("HEAD", "locked", "MERGE_HEAD", "index.lock"):
+        if file.parent.parent.name == "worktrees" and file.name in ("HEAD", "locked", "MERGE_HEAD", "index.lock"):
             yield str(file.relative_to(place)), _octets(file).decode(errors="replace")
 
 
