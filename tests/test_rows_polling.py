@@ -25,6 +25,8 @@ from tests.merging import (
     short,
 )
 
+SECONDARY = status(403, {"message": "You have exceeded a secondary rate limit."}, {"retry-after": "600"})
+
 
 def test_P1_two_comments_in_one_second_are_both_seen_and_none_twice(house: House) -> None:
     first, second = green(house, "one"), green(house, "two")
@@ -117,6 +119,22 @@ def test_P7_a_command_that_was_edited_before_it_was_seen_is_refused(house: House
     house.quiet()
     assert "edited" in refusal(house, pull)
     house.expect(SAID)
+
+
+@pytest.mark.parametrize(
+    ("where", "nth"),
+    [("GET pulls/1", 2), ("GET collaborators/alice/permission", 1), (SEEN, 1)],  # the poll reads the pull request too
+)
+def test_P7_a_command_that_is_edited_behind_a_limit_is_refused(house: House, where: str, nth: int) -> None:
+    pull = green(house)
+    house.quiet()
+    asked = house.alice.comments(pull, "/merge")
+    house.clock.advance(5)
+    house.github.faults.add(Fault(where, SECONDARY, nth))
+    house.github.before(where, lambda: house.alice.edits(asked, "Never mind."), nth)
+    house.quiet()
+    assert "edited" in refusal(house, pull)
+    house.expect(SAID, SEEN) if where == SEEN else house.expect(SAID)
 
 
 def test_P7_a_comment_that_moved_without_an_edit_counts(house: House) -> None:

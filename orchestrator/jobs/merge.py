@@ -41,18 +41,13 @@ def hear(desk: Desk) -> str | None:
     if not desk.api.is_pull(job.number):
         desk.keep(status=Status.DONE, reason="the comment stands on an issue")
         return None
-    comments = desk.api.comments(job.number)
-    asked = next((c for c in comments if str(c.id) == job.trigger), None)
-    if asked is None:
-        desk.keep(status=Status.DONE, reason="the comment was deleted")
+    pull, waits = desk.at_once(lambda: (_command(desk), desk.api.transport.waits))
+    if isinstance(pull, str):
+        desk.keep(status=Status.DONE, reason=pull)
         return None
-    if _answered(desk, comments):
-        desk.keep(status=Status.DONE, reason="this comment was answered before")
-        return None
-    pull = desk.api.pull(job.number)
-    desk.soon(started_at=desk.clock.now(), title=pull.title, base_ref=job.base_ref or pull.base_ref)
-    _may_ask(desk, asked)
-    desk.effects.nod("eyes", lambda: desk.api.react_to_comment(asked.id, "eyes"))
+    desk.effects.nod("eyes", lambda: desk.api.react_to_comment(int(job.trigger), "eyes"))
+    if desk.api.transport.waits != waits:
+        return "hear"  # before the eyes were there, the comment may have become another
     if pull.merged:
         return land_known(desk, pull, before=True)
     if not pull.open:
@@ -62,6 +57,21 @@ def hear(desk: Desk) -> str | None:
     show_step(desk, texts.TURN)
     desk.turn("prepare")
     return None
+
+
+def _command(desk: Desk) -> PullRequest | str:
+    """The pull request that the comment asks to merge, or why there is nothing to answer. Refused when it may not."""
+    job = desk.job
+    comments = desk.api.comments(job.number)
+    asked = next((c for c in comments if str(c.id) == job.trigger), None)
+    if asked is None:
+        return "the comment was deleted"
+    if _answered(desk, comments):
+        return "this comment was answered before"
+    pull = desk.api.pull(job.number)
+    desk.soon(started_at=desk.clock.now(), title=pull.title, base_ref=job.base_ref or pull.base_ref)
+    _may_ask(desk, asked)
+    return pull
 
 
 def prepare(desk: Desk) -> str:

@@ -19,7 +19,7 @@ from orchestrator.twin.world import Comment, Pull, Reaction, Repository, User, W
 
 MARK = "<!-- orchestrator:"
 SETTLE = 60.0
-HISTORY = 3600.0
+HISTORY = 3600.0 + 120.0  # an hour, and what a list may be late
 MOST_WRITES = 15
 # False: the base that counts is the one at the daemon's first look, as the daemon pins it; True: the one that the
 # author of the command could see.
