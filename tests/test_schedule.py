@@ -120,8 +120,8 @@ def test_without_room_nothing_that_makes_a_worktree_begins() -> None:
 
 def test_without_money_only_a_run_whose_log_is_not_read_yet_may_go_on() -> None:
     cut = job(IMPLEMENT, 1, phase="run", facts={"left": "cut"})
-    others = (job(IMPLEMENT, 2, phase="run", facts={"left": "waited"}), job(REVIEW, 3), job(IMPLEMENT, 4, phase="run"))
-    others += (job(IMPLEMENT, 5, facts={"left": "cut"}), job(REVIEW, 6, facts={"left": "cut"}))
+    others = [job(IMPLEMENT, 2, phase="run", facts={"left": "waited"}), job(REVIEW, 3), job(IMPLEMENT, 4, phase="run")]
+    others += [job(kind, 5, facts={"left": "cut"}) for kind in (IMPLEMENT, REVIEW)]
     assert starts(cut, *others, slots=9, missing=(Need.BUDGET,)) == [(IMPLEMENT, 1)]
     assert starts(cut, slots=9, missing=(Need.BUDGET, Need.AGENT)) == []
 

@@ -17,6 +17,12 @@ def table(page: Path) -> str:
     return "\n".join(line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("|"))
 
 
+def filled(page: str, name: str, text: str) -> str:
+    """The page with this text between the marks of `name`."""
+    section = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    return section.sub(lambda found: f"{found[1]}{text}\n{found[2]}", page)
+
+
 def main() -> None:
     """Run in the checkout's root."""
     Path(".env.example").write_text(settings.example(), encoding="utf-8")
@@ -27,8 +33,7 @@ def main() -> None:
         "crashes": table(Path("tests/crashes.md")),
         "costs": Path("bench/results.md").read_text(encoding="utf-8").strip(),
     }.items():
-        section = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        readme = section.sub(lambda found, text=text: f"{found[1]}{text}\n{found[2]}", readme)
+        readme = filled(readme, name, text)
     README.write_text(readme, encoding="utf-8")
 
 
