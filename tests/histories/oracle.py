@@ -19,7 +19,8 @@ from orchestrator.twin.world import Comment, Pull, Reaction, Repository, User, W
 
 MARK = "<!-- orchestrator:"
 SETTLE = 60.0
-HISTORY = 3600.0 + 120.0  # an hour, and what a list may be late
+HISTORY = 3600.0
+LATE = 120.0  # seconds that a list may be late, so that a little more than an hour may be seen
 MOST_WRITES = 15
 # False: the base that counts is the one at the daemon's first look, as the daemon pins it; True: the one that the
 # author of the command could see.
@@ -37,7 +38,8 @@ class Asked:
     edited: int | None = None
     seen: int | None = None  # when the daemon began to look at it, in acts
     allowed: bool = True  # its author was always one who may
-    void: bool = False  # history for a daemon that lost its memory
+    old: bool = False  # may be history for a daemon that lost its memory
+    void: bool = False  # is history for it
 
 
 @dataclass
@@ -105,7 +107,8 @@ class Oracle:
     def forgotten(self, now: float) -> None:
         """The daemon lost its memory: older commands are history."""
         for asked in self.asked.values():
-            asked.void = asked.void or asked.comment.created_at < now - HISTORY
+            asked.old = asked.old or asked.comment.created_at < now - HISTORY
+            asked.void = asked.void or asked.comment.created_at < now - HISTORY - LATE
 
     def note(self) -> None:
         """After each act: when each head came, and who must be answered: who may from the comment to the end."""
@@ -229,7 +232,7 @@ class Oracle:
         found = []
         for asked in self.asked.values():
             comment = asked.comment
-            if not asked.allowed or asked.void or asked.edited is not None or comment.deleted:
+            if not asked.allowed or asked.old or asked.edited is not None or comment.deleted:
                 continue
             eyes = any(reaction.user is self.robot for reaction in comment.reactions)
             # The same sentence is not said twice to those who ask while an attempt is under way.
