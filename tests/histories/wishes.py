@@ -50,9 +50,10 @@ class Wishes:
 
         def watched_label(world: World, issue: Issue, actor: User, name: str) -> None:
             if actor is self.robot and name == "in-progress":
-                self._taken[issue.number] = frozenset(
-                    fact[1] for fact in self._held(issue.number) if fact[0] == "stands"
-                )
+                held = self._held(issue.number)
+                # A repeated call, after an answer that was lost, takes up nothing else.
+                before = self._taken.get(issue.number, frozenset()) if ("busy", True) in held else frozenset()
+                self._taken[issue.number] = before | {fact[1] for fact in held if fact[0] == "stands"}
             label(world, issue, actor, name)
 
         def watched_open(world: World, repo: Repository, user: User, *rest: Any) -> Pull:
