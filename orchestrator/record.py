@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-CUT = "cut"  # as the fact `left`: a run began, and what came of it stands in its log alone
+CUT = "cut"  # as the fact `left`: a run began, and its log tells what came of it
 
 
 class Kind(str, Enum):
