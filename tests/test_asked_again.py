@@ -39,10 +39,13 @@ def asked(house: House) -> IssueHandle:
     return issue
 
 
+@pytest.mark.parametrize("kind", [status(502), LIMITED], ids=["error", "limit"])
 @pytest.mark.parametrize("write", ["POST issues/1/comments", "POST issues/1/reactions"])
-def test_a_wish_that_is_taken_back_behind_a_limit_is_not_claimed(house: House, watched: Record, write: str) -> None:
+def test_a_wish_that_is_taken_back_behind_a_wait_is_not_claimed(
+    house: House, watched: Record, write: str, kind: Kind
+) -> None:
     issue = asked(house)
-    house.github.faults.add(Fault(write, LIMITED))
+    house.github.faults.add(Fault(write, kind))
     house.github.before(write, lambda: house.bob.unlabels(issue, "ready"), nth=1)
     house.quiet()
     assert watched.runs == []

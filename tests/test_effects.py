@@ -32,7 +32,7 @@ class Bench:
         self.effects = self.new(house)
 
     def new(self, house: House) -> Effects:
-        return Effects(self.api, self.marks, lambda: self.job, self._keep, self.kept.append, house.clock, self.halt)
+        return Effects(self.api, self.marks, lambda: self.job, self._keep, self.kept.append, house.clock)
 
     def _keep(self, job: Job) -> None:
         self.kept.append(job)

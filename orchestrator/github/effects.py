@@ -16,8 +16,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from orchestrator.clock import Clock, Stop
-from orchestrator.errors import Retry, Stopped
+from orchestrator.clock import Clock
+from orchestrator.errors import Retry
 from orchestrator.github.api import Api
 from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.log import get
@@ -44,16 +44,14 @@ class Effects:
         keep: Callable[[Job], None],
         note: Callable[[Job], None],
         clock: Clock,
-        halt: Stop,
     ) -> None:
-        """`keep` makes a job durable before it returns, `note` at the next time; `halt` ends waits."""
+        """`keep` makes a job durable before it returns, `note` at the next time."""
         self._api = api
         self._marks = marks
         self._job = job
         self._keep = keep
         self._note = note
         self._clock = clock
-        self._halt = halt
 
     def once(self, key: str, do: Callable[[], T], find: Callable[[], T | None]) -> T:
         """Do it unless it is done; its outcome. ApiError when GitHub says no; Retry when it stays unknown."""
@@ -183,8 +181,7 @@ class Effects:
         return None
 
     def _pause(self, seconds: float) -> None:
-        if seconds > 0 and self._clock.wait(min(seconds, READ_BACK), self._halt):
-            raise Stopped(self._halt.reason)
+        self._api.transport.sleep(min(seconds, READ_BACK))
 
     def _announce(self, key: str) -> None:
         job = self._job()

@@ -139,7 +139,7 @@ class Transport:
             retry=tenacity.retry_if_exception_type(_Passing),
             stop=_tried_enough,
             wait=tenacity.wait_exponential(multiplier=0.5, max=4) + tenacity.wait_random(0, 0.5),
-            sleep=self._sleep,
+            sleep=self.sleep,
             reraise=True,
         )
         try:
@@ -175,7 +175,7 @@ class Transport:
             # Before the lock, which must not be held through a limit: others would wait behind it, unasked.
             self._gate(patient)
             with self._writing:
-                self._sleep(self._last_write + self._gap - self._clock.now())
+                self.sleep(self._last_write + self._gap - self._clock.now())
                 if not patient and self._clock.now() - asked > IMPATIENCE:
                     raise Retry("Other changes took their time.", 0.0)
                 try:
@@ -209,8 +209,16 @@ class Transport:
 
     @property
     def waits(self) -> int:
-        """How often this thread waited before a request."""
+        """How often this thread waited for GitHub."""
         return int(getattr(self._waited, "times", 0))
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for GitHub, if at all; Stopped when the daemon ends."""
+        if seconds <= 0:
+            return
+        self._waited.times = self.waits + 1
+        if self._clock.wait(seconds, self._stop):
+            raise Stopped(self._stop.reason)
 
     @property
     def fingerprint(self) -> str:
@@ -314,7 +322,7 @@ class Transport:
         while (left := self._paused_until - self._clock.now()) > 0:
             if not patient:
                 raise Retry(f"GitHub limits requests for another {left:.0f} s", left)
-            self._sleep(left)
+            self.sleep(left)
 
     def _pause(self, seconds: float) -> None:
         with self._lock:
@@ -333,13 +341,6 @@ class Transport:
             get().error("token_refused", next="no job goes on until it is taken again; see `orchestrator doctor`")
         elif before >= REFUSALS and status != 401:
             get().info("token_taken_again")
-
-    def _sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            return
-        self._waited.times = self.waits + 1
-        if self._clock.wait(seconds, self._stop):
-            raise Stopped(self._stop.reason)
 
     def _note(self, headers: Mapping[str, str]) -> None:
         if not self.date and "date" in headers:

@@ -88,7 +88,7 @@ class Desk:
         self.stop = stop
         self.halt = halt
         self._state = state
-        self.effects = Effects(place.api, place.marks, lambda: self.job, state.put, state.note, clock, halt)
+        self.effects = Effects(place.api, place.marks, lambda: self.job, state.put, state.note, clock)
 
     @property
     def job(self) -> Job:
