@@ -78,14 +78,16 @@ def traces(github: Twin, folder: Path) -> str:
         facts: list[Any] = [dict(repo.thing.refs), list(_conversations(repo)), shown]
     state, place = folder / "state/state.json", folder / "worktrees/acme/app"
     body = json.loads(state.read_bytes())["body"] if state.exists() else {}
-    facts += [body, _refs(place / "mirror.git"), sorted(p.name for p in (folder / "home/sessions").glob("*"))]
+    facts += [body, _refs(place / "mirror.git")]
     facts += [any(".tmp" in p.name for p in state.parent.iterdir()), dict(_files(place))]
     text = json.dumps(facts, sort_keys=True, default=str).replace(str(folder), "@").replace(github.url, "URL")
     text = _OF_NO_WEIGHT.sub("", text)
     text = _LOG.sub(".log", _TIME.sub("TIME", _SPENT.sub("SPENT", text)))
     numbers: dict[str, int] = {}
     named = _RANDOM.sub(lambda m: f"ID{numbers.setdefault(m[0][:_SHORT], len(numbers))}", text)
-    return hashlib.sha256(named.encode()).hexdigest()
+    # By what else is called so, since their own order is random.
+    sessions = sorted(numbers.get(p.name[:_SHORT], -1) for p in (folder / "home/sessions").glob("*"))
+    return hashlib.sha256(f"{named} {sessions}".encode()).hexdigest()
 
 
 def _conversations(repo: RepoHandle) -> Iterator[str]:
