@@ -16,7 +16,7 @@ import psutil
 import requests
 
 from bench.pace import Pace
-from orchestrator import log, serve
+from orchestrator import heap, log, serve
 from orchestrator.daemon import Daemon
 from orchestrator.settings import Settings
 from orchestrator.state import State
@@ -98,6 +98,7 @@ class Poller:
 
 def main() -> None:
     """Until stdin ends."""
+    heap.share()  # as `orchestrator run` does
     poller = Poller(json.loads(sys.argv[1]))
     log.configure("json")
     for line in sys.stdin:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
-from orchestrator import service
+from orchestrator import heap, service
 from orchestrator.agents.base import Role
 from orchestrator.agents.prompts import prompt_file
 from orchestrator.clock import Stop
@@ -96,6 +96,7 @@ def main(settings: Settings, token: str, once: bool) -> int:
 
     SIGTERM and Ctrl+C stop the daemon, SIGUSR1 wakes it.
     """
+    heap.share()  # before the first thread
     receiving, sending = socket.socketpair()
     sending.setblocking(False)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -17,6 +19,8 @@ from orchestrator.shipped import shipped
 from tests.child import PATIENCE, Child
 from tests.house import stub
 from tests.ward import GitHub
+
+HEAP = 64 << 20  # bytes that glibc keeps for the heap of one thread
 
 
 @pytest.fixture
@@ -44,6 +48,16 @@ def runs_for_ever(child: Child) -> Path:
 
 def status(child: Child) -> dict[str, Any]:
     return dict(json.loads(child.command("status", "--json").stdout))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the heaps of glibc are looked for in /proc")
+def test_what_a_thread_freed_is_there_for_the_others(child: Child) -> None:
+    runs_for_ever(child)
+    maps = Path(f"/proc/{child.started[-1].pid}/maps").read_text()
+    spans = [(int(begin, 16), int(end, 16), mode) for begin, end, mode in re.findall(r"^(\w+)-(\w+) (\S+)", maps, re.M)]
+    # How glibc makes the heap of a thread: a part in use, the rest kept for it.
+    own = [a for a, b in itertools.pairwise(spans) if a[0] % HEAP == 0 and b[1:] == (a[0] + HEAP, "---p")]
+    assert own == []
 
 
 def test_status_tells_a_running_daemon_from_one_that_is_gone(child: Child) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from orchestrator import heap
 from orchestrator.daemon import Daemon
 from orchestrator.record import Status
 from orchestrator.settings import Settings
@@ -65,6 +66,7 @@ class SharedClock(VirtualClock):
 
 def main(given: dict[str, Any]) -> None:
     """Until stdin ends."""
+    heap.share()
     level = structlog.make_filtering_bound_logger(40)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr), wrapper_class=level)
     shared = SharedTime(Path(given["clock"]))
