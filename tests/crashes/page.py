@@ -14,9 +14,10 @@ Written by `make crash-matrix`. The golden path (an issue is labelled, implement
 merged by `/merge`, and tidied up) is run with the daemon killed by SIGKILL, and started again until it is quiet. A
 point is a moment of the daemon's process: before, inside and after each change of GitHub and each push; before each
 step of each state write, with half of the file written, and after it. Every crash that is counted as run really
-happened. A second crash that leaves a world (GitHub, state file, mirror, worktrees, agent sessions; times, costs and
-random names apart) from which the story came to its good end before is not run again. The agent is a shell script,
-GitHub the local one.
+happened. A second crash that leaves a world (GitHub, state file, mirror, worktrees, agent sessions; times, costs,
+random names and what is left of deleted folders apart) from which the story came to its good end before is not run
+again. Up to the first crash and after the last one polls come while jobs are under way; between two crashes they take
+turns, so that the points that were looked at are come by again. The agent is a shell script, GitHub the local one.
 """
 
 

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import log, serve
+from orchestrator.clock import Stop
+from orchestrator.daemon import Daemon
 from orchestrator.git.mirror import Mirror
 from orchestrator.github.transport import Transport
 from orchestrator.settings import Settings
@@ -47,10 +49,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Orders:
-    """What a process is to do: die at `fatal`, if it comes there; `halting`: wait at every point for a word."""
+    """What a process is to do: die at `fatal`, if it comes there; `halting`: wait at every point for a word.
+
+    `steady`: polls and jobs take turns and people act at once, so that from one world the same points come always.
+    """
 
     fatal: Point | None = None
     halting: bool = False
+    steady: bool = False
 
 
 class Points:
@@ -71,6 +77,9 @@ class Points:
         mirror: Any = Mirror
         state: Any = State
         system: Any = os
+        if self._orders.steady:
+            house: Any = Daemon
+            house._rest = _between_jobs(house._rest)
         transport._ask = self._around(transport._ask, _request)
         mirror.push = self._around(mirror.push, lambda *_: ("push", "POST *git-receive-pack"))
         state.beat = self._then_tell(state.beat, "poll")
@@ -132,7 +141,10 @@ class Points:
             fsync(fd)
             if whole_folder:
                 self._die_at(f"{WRITE} {AFTER}")
-                self._tell("wrote")
+                with self._lock:
+                    self._tell("wrote")
+                    if self._orders.steady:
+                        self._heard()
 
         return wrapped
 
@@ -155,6 +167,20 @@ class Points:
 
     def _is_state(self, path: Path) -> bool:
         return path.parent == self._folder and path.suffix not in _WORTHLESS
+
+
+def _between_jobs(rest: Callable[[Daemon], None]) -> Callable[[Daemon], None]:
+    """Rests until no job is under way, and then for no longer than it takes to look."""
+
+    def wrapped(loop: Daemon) -> None:
+        while loop.slots.busy() and not loop.halt.is_set():
+            loop.clock.wait(60.0, loop.wake)
+            loop.wake = Stop()
+            loop._advance()
+        loop._next_rest = 0.0
+        rest(loop)
+
+    return wrapped
 
 
 def _request(

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from orchestrator.git.mirror import TRASH
 from orchestrator.twin import IssueHandle, RepoHandle, Twin
 
 _SPENT = re.compile(r"\d+ turns?, [\d.]+ min, \$[\d.]+")
@@ -107,7 +108,9 @@ def _refs(mirror: Path) -> dict[str, str]:
 def _files(place: Path) -> Iterator[tuple[str, str]]:
     """The files of the worktrees, and what the mirror keeps of each worktree."""
     for path in sorted(place.glob("*")):
-        if path.name not in ("mirror.git", "logs"):
+        if path.name.startswith(TRASH):
+            yield path.name, ""  # whatever is left of it, nobody looks into it any more
+        elif path.name not in ("mirror.git", "logs"):
             for file in _below(path):
                 yield str(file.relative_to(place)), hashlib.sha256(_octets(file)).hexdigest()
     for file in _below(place / "mirror.git/worktrees"):

@@ -136,6 +136,8 @@ class Stage:
                         os.write(ours.fileno(), b"!")
                     elif verb == "wrote":
                         self._people_look()
+                        if orders.steady:
+                            os.write(ours.fileno(), b"!")
                     elif verb == "poll" and self._over():
                         calm += 1
                         if calm == CALM:

@@ -85,7 +85,8 @@ class Bench:
     def crash(self, point: Point, after: Snapshot | None = None) -> Snapshot | None:
         """The story (from there) up to this crash; None when the daemon does not come by."""
         self.stage.restore(after or self._pristine)
-        return self.stage.snapshot() if self.stage.live(Orders(point)).killed else None
+        orders = Orders(point, steady=after is not None)
+        return self.stage.snapshot() if self.stage.live(orders).killed else None
 
     def go_on(self, after: Snapshot, *plan: Point) -> Verdict:
         """The rest of the story after the crashes of the plan."""
@@ -105,7 +106,7 @@ class Bench:
         def look(point: Point) -> None:
             found.append(Ahead(point, self.stage.traces(), self.runs))
 
-        self.stage.live(Orders(halting=True), look)
+        self.stage.live(Orders(halting=True, steady=True), look)
         return found
 
     def _finish(self, plan: Plan, crashes: int, rest: Plan) -> Verdict:
