@@ -158,17 +158,19 @@ def test_A19_a_mark_of_a_stranger_hides_nothing_and_decides_nothing(make_house: 
     """Even if its digest is the right one."""
     house = make_house(review_prs="all", review_debounce=0)
     pull, issue = green(house), ready(house)
-    asked = house.alice.comments(pull, "/merge")
     marks = Marks(house.token, house.robot.id)
     merge, review, implement = (
         Job("acme/app", kind, target.number, "")
         for kind, target in ((Kind.MERGE, pull), (Kind.REVIEW, pull), (Kind.IMPLEMENT, issue))
     )
     review_mark = marks.of(review, f"review-{pull.head_sha}")
-    for mark in (marks.reply("acme/app", pull.number, asked.id), marks.of(merge, f"refused-{asked.id}"), review_mark):
-        house.mallory.comments(pull, f"{mark}\n**Ended**")
+    house.mallory.comments(pull, f"{review_mark}\n**Ended**")
     house.mallory.reviews(pull, f"{review_mark}\nGood.")
     house.mallory.comments(issue, f"{marks.of(implement, 'sticky')}<!-- claim 0 {wished(house)} -->\nMine.")
+    house.quiet()  # a merge beside the review would end it
+    asked = house.alice.comments(pull, "/merge")
+    for mark in (marks.reply("acme/app", pull.number, asked.id), marks.of(merge, f"refused-{asked.id}")):
+        house.mallory.comments(pull, f"{mark}\n**Ended**")
     house.quiet()
     assert any(review.author == "robot" for review in pull.reviews)
     assert house.job("implement", issue.number).pr
