@@ -43,8 +43,6 @@ from enum import Enum
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 from orchestrator import leftovers
 from orchestrator.clock import Stop
 from orchestrator.hold import hold
@@ -217,7 +215,7 @@ class _Watch:
         self._exited = threading.Event()
         self._code = -int(signal.SIGKILL)  # until it is known: never a good one
         self._waiter = threading.Thread(target=self._await_exit, name=f"wait-{child.pid}", daemon=True)
-        self._descendants: list[psutil.Process] = []
+        self._descendants: set[leftovers.Process] = set()
         self._selector = selectors.DefaultSelector()
         self._grace_ends: float | None = None  # for those who were asked to end
         self._over = False
@@ -309,7 +307,7 @@ class _Watch:
         return math.inf if self._limits.stall is None else (self._heard or self._began) + self._limits.stall
 
     def _kill_group(self) -> None:
-        self._descendants += leftovers.descendants(self._child.pid)
+        self._descendants |= leftovers.descendants(self._child.pid)
         leftovers.signal_group(self._child.pid, signal.SIGKILL)
 
     def _end(self) -> int:

@@ -43,7 +43,6 @@ _SHAPES = (
         rf"\1 {HIDDEN}",
     ),
 )
-_COMPILED = tuple((hints, re.compile(shape, re.ASCII), instead) for hints, shape, instead in _SHAPES)
 
 
 class Redactor:
@@ -71,9 +70,9 @@ class Redactor:
         for form in self._forms:
             if form in text:
                 text = text.replace(form, HIDDEN)
-        for hints, shape, instead in _COMPILED:
+        for hints, shape, instead in _SHAPES:
             if any(hint in text for hint in hints):
-                text = shape.sub(instead, text)
+                text = re.sub(shape, instead, text, flags=re.ASCII)  # compiled here: a short command needs few or none
         return text
 
     def octets(self, data: bytes) -> bytes:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator import pipes
+from orchestrator import leftovers, pipes
 from orchestrator.clock import Stop
 from orchestrator.leftovers import RUN_ID
 from orchestrator.process import MIB, Cause, Ended, Limits, clean_env, run, shell, sweep
@@ -377,3 +377,13 @@ def test_a_sweep_leaves_the_status_of_our_own_children_to_who_waits_for_it() -> 
     child = subprocess.Popen(["sleep", "60"], env={**os.environ, RUN_ID: "mine-1"})
     assert sweep("mine-") == 1
     assert child.wait(10) == -signal.SIGKILL
+
+
+def test_a_number_that_means_another_process_by_now_is_left_alone() -> None:
+    with subprocess.Popen(["/bin/sleep", "60"]) as child:
+        [known] = [one for one in leftovers.descendants(os.getpid()) if one.pid == child.pid]
+        somebody_before = known._replace(born=known.born - 1)
+        assert leftovers.end("of nobody", -1, [somebody_before]) == 0
+        assert lives(child.pid)
+        assert leftovers.end("of nobody", -1, [known]) == 1
+        assert child.wait() == -signal.SIGTERM
