@@ -85,4 +85,6 @@ GOALS = {
     "peer.tick": Goal(17, "≤ 0.7x the peer's CPU", most=0.7),
     "peer.state": Goal(17, "≤ 0.5x the peer", most=0.5),
     "peer.seen": Goal(17, "told, no goal"),
+    "walls.command": Goal(18, "≤ 20 ms at p95", most=20),
+    "walls.agent": Goal(18, "≤ 20 ms at p95", most=20),
 }

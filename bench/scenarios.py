@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench import commands, crash, fanout, memory, peer, pipeline, polling, soak, streams, trees
+from bench import commands, crash, fanout, memory, peer, pipeline, polling, soak, streams, trees, walls
 from bench.measure import Bench, Row
 
 
@@ -36,4 +36,5 @@ SCENARIOS = (
     Scenario(15, "idle_soak", soak.soak),
     Scenario(16, "merge_queue", fanout.merges),
     Scenario(17, "peer", peer.against),
+    Scenario(18, "sandbox_start", walls.start),
 )

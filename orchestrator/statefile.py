@@ -29,7 +29,7 @@ from orchestrator.record import Job, Kind, Status
 
 FORMAT = "orchestrator-state"
 VERSION = 1
-_BODY = '"body": '
+_BODY = b'"body": '
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 _SHARES = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "9p", "fuse.sshfs", "fuse.rclone", "fuse.davfs2")
 
@@ -66,22 +66,19 @@ class Texts:
     """
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[object, str]] = {}
+        self._last: dict[str, dict[str, tuple[object, str]]] = {}
 
     def of(self, name: str, records: Mapping[str, Job | RepoMemory], unknown: Mapping[str, Mapping[str, Any]]) -> str:
         """`records` as one object, in the order of their keys; `name` comes before each key in `unknown`."""
-        kept = {
-            key: last for key, last in self._last.items() if not key.startswith(name) or key[len(name) :] in records
-        }
-        parts = []
+        last = self._last.get(name, {})
+        kept: dict[str, tuple[object, str]] = {}
         for key, record in sorted(records.items()):
-            last, text = kept.get(name + key, (None, ""))
-            if last is not record:
+            before, text = last.get(key, (None, ""))
+            if before is not record:
                 text = f"{json.dumps(key)}: {_canonical({**unknown.get(name + key, {}), **vars(record)})}"
-                kept[name + key] = record, text
-            parts.append(text)
-        self._last = kept
-        return f"{{{', '.join(parts)}}}"
+            kept[key] = record, text
+        self._last[name] = kept
+        return f"{{{', '.join(text for _, text in kept.values())}}}"
 
 
 @dataclass(frozen=True)
@@ -100,9 +97,9 @@ class Content:
         parts = {name: _canonical(value) for name, value in {**self.rest, "generation": self.generation}.items()}
         parts["jobs"] = texts.of("job:", self.jobs, self.unknown)
         parts["repos"] = texts.of("repo:", self.repos, self.unknown)
-        text = f"{{{', '.join(f'{json.dumps(name)}: {part}' for name, part in sorted(parts.items()))}}}"
-        head = json.dumps({"format": FORMAT, "version": VERSION, "checksum": _digest(text)})
-        return f"{head[:-1]}, {_BODY}{text}}}".encode()
+        body = f"{{{', '.join(f'{json.dumps(name)}: {part}' for name, part in sorted(parts.items()))}}}".encode()
+        head = json.dumps({"format": FORMAT, "version": VERSION, "checksum": _digest(body)})
+        return b"".join((head[:-1].encode(), b", ", _BODY, body, b"}"))
 
 
 def load(path: Path) -> Content | None:
@@ -208,8 +205,8 @@ def _canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
 
 
 def _body(path: Path, raw: bytes) -> dict[str, Any]:
@@ -225,8 +222,8 @@ def _body(path: Path, raw: bytes) -> dict[str, Any]:
         raise _newer(path, f"format {document.get('version')}, this program knows {VERSION}")
     body = document.get("body")
     told = document.get("checksum")
-    written = raw.partition(_BODY.encode())[2][:-1]  # as we write it; another order of the fields is as good
-    is_whole = told == hashlib.sha256(written).hexdigest() or told == _digest(_canonical(body))
+    written = raw.partition(_BODY)[2][:-1]  # as we write it; another order of the fields is as good
+    is_whole = told == _digest(written) or told == _digest(_canonical(body).encode())
     if not isinstance(body, dict) or not is_whole:
         raise Damaged(path, "the checksum does not fit")
     return body
