@@ -31,8 +31,8 @@ class Process(NamedTuple):
     born: float
 
 
-def end(run_id: str, leader: int, known: Iterable[Process], grace: float | None = None) -> int:
-    """Kill whatever is left until nothing is found; return how many processes there were.
+def end(run_id: str, leader: int, known: Iterable[Process], grace: float | None = None) -> set[Process]:
+    """Kill whatever is left until nothing is found; return what there was.
 
     `grace`: the seconds that it still has; None: it was not asked to end yet, and is now.
     """
@@ -40,7 +40,7 @@ def end(run_id: str, leader: int, known: Iterable[Process], grace: float | None 
     for process in left if grace is None else ():
         _send(process, signal.SIGTERM)
     _wait(left, _GRACE if grace is None else grace)
-    return len(left | _kill(run_id.__eq__, leader, known))
+    return left | _kill(run_id.__eq__, leader, known)
 
 
 def ask(run_id: str, leader: int, known: Iterable[Process], walled: bool) -> set[Process]:
@@ -52,14 +52,27 @@ def ask(run_id: str, leader: int, known: Iterable[Process], walled: bool) -> set
     found = _living(run_id.__eq__, leader, known)
     others = [process for process in found if process.pid != leader]
     if not (walled and others):
-        signal_group(leader, signal.SIGTERM)
+        _signal_group(leader, signal.SIGTERM)
         others = [process for process in others if _group(process.pid) != leader]
     for process in others:
         _send(process, signal.SIGTERM)
     return found
 
 
-def signal_group(leader: int, number: signal.Signals) -> None:
+def strike(run_id: str, leader: int, known: Iterable[Process]) -> set[Process]:
+    """SIGKILL for everybody of a run whose leader lives; all who did. `end` sees to those who came meanwhile.
+
+    Together, for after the leader's death its descendants have other parents.
+    """
+    found = _living(run_id.__eq__, leader, known)
+    _signal_group(leader, signal.SIGKILL)
+    for process in found:
+        if process.pid != leader:
+            _send(process, signal.SIGKILL)
+    return found
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
     """Signal the group; nothing where it is gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
@@ -83,11 +96,6 @@ def _kill(ours: _Ours, leader: int | None, known: Iterable[Process]) -> set[Proc
         killed |= left
         _wait(left, _GRACE)
     return killed
-
-
-def descendants(leader: int) -> set[Process]:
-    """As they are now; after a death in between they have other parents."""
-    return _below({leader}, _census.taken())
 
 
 def _living(ours: _Ours, leader: int | None, known: Iterable[Process]) -> set[Process]:
@@ -126,18 +134,25 @@ class _Census:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._began = 0.0
-        self._found: list[_Seen] = []
+        self._turn = threading.Condition()
+        self._looking = False
+        self._last = 0.0, list[_Seen]()  # when it began
 
     def taken(self) -> list[_Seen]:
         """One that began after this call."""
         asked = time.monotonic()
-        with self._lock:
-            if self._began < asked:
-                self._began = time.monotonic()
-                self._found = list(_everybody())
-            return self._found
+        with self._turn:
+            self._turn.wait_for(lambda: self._last[0] > asked or not self._looking)
+            if self._last[0] > asked:
+                return self._last[1]
+            self._looking = True
+        try:
+            self._last = time.monotonic(), list(_everybody())
+        finally:
+            with self._turn:
+                self._looking = False
+                self._turn.notify_all()
+        return self._last[1]
 
 
 _census = _Census()

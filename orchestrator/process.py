@@ -216,6 +216,7 @@ class _Watch:
         self._code = -int(signal.SIGKILL)  # until it is known: never a good one
         self._waiter = threading.Thread(target=self._await_exit, name=f"wait-{child.pid}", daemon=True)
         self._descendants: set[leftovers.Process] = set()
+        self._struck: set[leftovers.Process] = set()
         self._selector = selectors.DefaultSelector()
         self._grace_ends: float | None = None  # for those who were asked to end
         self._over = False
@@ -227,8 +228,8 @@ class _Watch:
         try:
             self._waiter.start()
         except RuntimeError as error:  # no more threads: nobody could watch it, so it must not live
-            self._kill_group()
-            leftovers.end(self._run_id, self._child.pid, self._descendants)
+            self._strike()
+            leftovers.end(self._run_id, self._child.pid, self._struck)
             self._child.wait()
             self._close()
             raise OSError(errno.EAGAIN, str(error)) from error
@@ -282,7 +283,7 @@ class _Watch:
                     kill_at = self._grace_ends = now + self._limits.grace
                     self._descendants = leftovers.ask(self._run_id, self._child.pid, self._descendants, self._walled)
             elif now >= kill_at:
-                self._kill_group()
+                self._strike()
                 kill_at = math.inf
             due = kill_at if cause else min(self._began + self._limits.total, self._silence_ends())
             self._came = 0
@@ -306,22 +307,21 @@ class _Watch:
             return self._began + self._limits.first
         return math.inf if self._limits.stall is None else (self._heard or self._began) + self._limits.stall
 
-    def _kill_group(self) -> None:
-        self._descendants |= leftovers.descendants(self._child.pid)
-        leftovers.signal_group(self._child.pid, signal.SIGKILL)
+    def _strike(self) -> None:
+        self._struck = leftovers.strike(self._run_id, self._child.pid, self._descendants)
 
     def _end(self) -> int:
         """See to it that child and tree are gone, and reap; the second call does nothing."""
         if self._over:
             return 0
         if not self._exited.is_set():
-            self._kill_group()
+            self._strike()
         self._waiter.join()
         grace = None if self._grace_ends is None else max(0.0, self._grace_ends - time.monotonic())
-        ended = leftovers.end(self._run_id, self._child.pid, self._descendants, grace)
+        ended = leftovers.end(self._run_id, self._child.pid, self._descendants | self._struck, grace)
         self._child.wait()
         self._over = True
-        return ended
+        return sum(1 for process in ended | self._struck if process.pid != self._child.pid)
 
     def _read_from(self, pipe: IO[bytes], sink: Sink) -> None:
         self._sinks.append(sink)

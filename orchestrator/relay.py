@@ -4,26 +4,23 @@ A program in a network namespace of its own reaches no proxy of the daemon, but 
 listens on the loopback of the sandbox, hands the bytes of each connection to the socket, and dies with the sandbox.
 `PORTS`, separated by commas: the port of the proxy, 0 for any, which is told in the proxy variables; and
 `PORT=HOST:PORT`, where a connection goes straight to that host, for addresses on loopback that no program asks a proxy
-for. The relay decides nothing: the daemon's end does.
+for. `argv` begins with a path. The relay decides nothing: the daemon's end does.
 
-Nothing of ours is imported, so that only this file need be readable here; and before the program runs only what the
-interpreter has ready anyway, because a start waits for it.
+Nothing of ours is imported, so that only this file need be readable here. And a start waits for the interpreter as it
+is, so nothing is imported that is not part of it, but the sockets: `os`, `socket` and `threading` take as long again.
 """
 
-from __future__ import annotations
-
-import os
 import sys
-from _socket import SHUT_RDWR, SHUT_WR, SO_REUSEADDR, SOL_SOCKET, socket
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import socket as sockets
+from _signal import SIG_DFL, SIGPIPE, SIGXFSZ, signal  # type: ignore[import-not-found]
+from _socket import AF_UNIX, SHUT_RDWR, SHUT_WR, SO_REUSEADDR, SOL_SOCKET, socket
+from _thread import LockType, allocate_lock, start_new_thread
+from posix import O_RDWR, _exit, close, closerange, dup2, environ, execve, fork, setsid, waitpid
+from posix import open as open_file
 
 CHUNK = 64 * 1024
 BACKLOG = 64
 MOST_FILES = 65536  # inherited descriptors are few and low
-VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+VARIABLES = (b"HTTPS_PROXY", b"https_proxy", b"HTTP_PROXY", b"http_proxy", b"ALL_PROXY", b"all_proxy")
 
 
 def main(arguments: list[str]) -> None:
@@ -34,36 +31,33 @@ def main(arguments: list[str]) -> None:
         targets[_listen(int(port))] = target.encode()
     proxy = next(listener for listener, target in targets.items() if not target)
     # Twice, so that it is no child of the program, which may wait for all that it has.
-    child = os.fork()
+    child = fork()
     if child == 0:
-        if os.fork() == 0:
-            serve(path, {listener.detach(): target for listener, target in targets.items()})
-        os._exit(0)
-    os.waitpid(child, 0)
-    address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
-    direct = "127.0.0.1,localhost,::1"
-    os.environ.update(dict.fromkeys(VARIABLES, address), NO_PROXY=direct, no_proxy=direct)
-    os.execvp(argv[0], argv)
+        if fork() == 0:
+            serve(path, targets)
+        _exit(0)
+    waitpid(child, 0)
+    address = f"http://127.0.0.1:{proxy.getsockname()[1]}".encode()
+    direct = b"127.0.0.1,localhost,::1"
+    own = {**dict.fromkeys(VARIABLES, address), b"NO_PROXY": direct, b"no_proxy": direct}
+    for number in (SIGPIPE, SIGXFSZ):  # Python ignores them, and what is ignored stays so in the program
+        signal(number, SIG_DFL)
+    execve(argv[0], argv, {**environ, **own})
 
 
-def serve(path: str, targets: dict[int, bytes]) -> None:
-    """Accept for ever on the descriptors, away from the program's group and pipes."""
-    from select import select
-    from socket import socket as socket_of
-    from threading import Thread
-
-    os.setsid()
-    null = os.open(os.devnull, os.O_RDWR)
+def serve(path: str, targets: dict[socket, bytes]) -> None:
+    """Accept for ever, away from the program's group, pipes and other descriptors."""
+    setsid()
+    null = open_file("/dev/null", O_RDWR)
     for number in range(3):
-        os.dup2(null, number)
-    ours = sorted(targets)
+        dup2(null, number)
+    ours = sorted(listener.fileno() for listener in targets)
     for after, before in zip((2, *ours), (*ours, MOST_FILES), strict=True):
-        os.closerange(after + 1, before)
-    listeners = {socket_of(fileno=number): target for number, target in targets.items()}
-    while True:
-        for listener in select(list(listeners), [], [])[0]:
-            client, _ = listener.accept()
-            Thread(target=_carry, args=(client, path, listeners[listener]), daemon=True).start()
+        closerange(after + 1, before)
+    (listener, target), *others = targets.items()
+    for other, place in others:
+        start_new_thread(_accept, (other, path, place))
+    _accept(listener, path, target)
 
 
 def _listen(port: int) -> socket:
@@ -74,25 +68,33 @@ def _listen(port: int) -> socket:
     return listener
 
 
-def _carry(client: sockets.socket, path: str, target: bytes) -> None:
-    from socket import AF_UNIX
-    from socket import socket as socket_of
-    from threading import Thread
-
-    with client, socket_of(AF_UNIX) as gate:
+def _accept(listener: socket, path: str, target: bytes) -> None:
+    while True:
+        client, _ = listener._accept()  # type: ignore[attr-defined]  # `accept` is of the class built on this one
         try:
-            gate.connect(path)
-            if target and not _opened(gate, target):
-                return
-        except OSError:
+            start_new_thread(_carry, (client, path, target))
+        except RuntimeError:  # no more threads: one connection less, not all
+            close(client)
+
+
+def _carry(accepted: int, path: str, target: bytes) -> None:
+    client, gate, done = socket(fileno=accepted), socket(AF_UNIX), allocate_lock()
+    try:
+        gate.connect(path)
+        if target and not _opened(gate, target):
             return
-        back = Thread(target=_pump, args=(gate, client), daemon=True)
-        back.start()
+        done.acquire()
+        start_new_thread(_back, (gate, client, done))
         _pump(client, gate)
-        back.join()
+        done.acquire()
+    except (OSError, RuntimeError):
+        return
+    finally:
+        client.close()
+        gate.close()
 
 
-def _opened(gate: sockets.socket, target: bytes) -> bool:
+def _opened(gate: socket, target: bytes) -> bool:
     """Whether the gate opened the way to the target; its answer is taken byte by byte, what follows is not ours."""
     gate.sendall(b"CONNECT " + target + b" HTTP/1.1\r\nHost: " + target + b"\r\n\r\n")
     head = b""
@@ -104,7 +106,12 @@ def _opened(gate: sockets.socket, target: bytes) -> bool:
     return head.split(b" ", 2)[1] == b"200"
 
 
-def _pump(source: sockets.socket, sink: sockets.socket) -> None:
+def _back(gate: socket, client: socket, done: LockType) -> None:
+    _pump(gate, client)
+    done.release()
+
+
+def _pump(source: socket, sink: socket) -> None:
     try:
         while chunk := source.recv(CHUNK):
             sink.sendall(chunk)

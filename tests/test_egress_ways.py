@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -77,7 +78,7 @@ def test_a_proxy_of_another_kind_is_the_operators_mistake(value: str) -> None:
 
 def relayed(gate: Gate, ports: str, script: str, **more: Any) -> subprocess.CompletedProcess[str]:
     """A shell script beside the relay, in the tests' own network; the relay ends with the script's group."""
-    argv = [sys.executable, "-I", "-S", relay.__file__, str(gate.socket), ports, "--", "bash", "-c", script]
+    argv = [sys.executable, "-I", "-S", relay.__file__, str(gate.socket), ports, "--", "/bin/bash", "-c", script]
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30, **more)
 
 
@@ -123,6 +124,13 @@ def test_the_relay_forwards_a_port_to_its_place(alone: list[str]) -> None:
         other = free + 1 if free < 65535 else free - 1
         refused = f"exec 3<>/dev/tcp/127.0.0.1/{other}; head -n 1 <&3; echo over"
         assert relayed(gate, f"0,{other}=127.0.0.1:{port}", refused).stdout == "over\n"
+
+
+def test_the_program_beside_the_relay_ends_when_nobody_reads_it(alone: list[str]) -> None:
+    with Egress([], {}) as gate:
+        alone.append(str(gate.socket))
+        ended = relayed(gate, "0", "yes 2>/dev/null | head -n 1; echo ${PIPESTATUS[0]}")
+    assert ended.stdout == f"y\n{128 + signal.SIGPIPE}\n"
 
 
 def test_the_relay_keeps_out_of_the_programs_way(alone: list[str], tmp_path: Path) -> None:

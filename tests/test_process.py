@@ -380,10 +380,13 @@ def test_a_sweep_leaves_the_status_of_our_own_children_to_who_waits_for_it() -> 
 
 
 def test_a_number_that_means_another_process_by_now_is_left_alone() -> None:
-    with subprocess.Popen(["/bin/sleep", "60"]) as child:
-        [known] = [one for one in leftovers.descendants(os.getpid()) if one.pid == child.pid]
+    deaf = ["/bin/sh", "-c", "trap '' TERM; echo up; exec sleep 60"]
+    with subprocess.Popen(deaf, stdout=subprocess.PIPE, start_new_session=True) as child:
+        assert child.stdout
+        assert child.stdout.readline() == b"up\n"
+        [known] = leftovers.ask("of nobody", child.pid, [], walled=False)
         somebody_before = known._replace(born=known.born - 1)
-        assert leftovers.end("of nobody", -1, [somebody_before]) == 0
+        assert leftovers.end("of nobody", -1, [somebody_before]) == set()
         assert lives(child.pid)
-        assert leftovers.end("of nobody", -1, [known]) == 1
-        assert child.wait() == -signal.SIGTERM
+        assert leftovers.end("of nobody", -1, [known], 0.0) == {known}
+        assert child.wait() == -signal.SIGKILL
