@@ -21,7 +21,8 @@ from orchestrator.decide.schedule import runnable
 from orchestrator.decide.triggers import Cancel
 from orchestrator.errors import Missing, Refused, Retry, Stopped
 from orchestrator.git.run import version as git_version
-from orchestrator.github.api import Api, me
+from orchestrator.github.api import Api, sign_in
+from orchestrator.github.scopes import needless, scopes
 from orchestrator.github.transport import ApiError, Moved, Transport, Unknown
 from orchestrator.instance import instance_id
 from orchestrator.jobs.desk import Desk
@@ -85,9 +86,10 @@ class Daemon:
         self._patience = Patience(self._pace.interval)
         self.halt.listen(lambda: self.wake.set(self.halt.reason))
         try:
-            self.me = me(self.transport)
+            self.me, answer = sign_in(self.transport)
         except Retry as error:
             raise Missing(f"{settings.github_api_url} cannot be reached: {error}. Check the network.") from error
+        self.scopes = scopes(answer)
         self.watches = {
             n: Watch(n, settings, self.transport, state, self.me, token, self.sandbox) for n in settings.repos
         }
@@ -96,13 +98,16 @@ class Daemon:
     def check(self) -> str:
         """git and the agent are there, every repository can be read and pushed to. Missing names the first lack.
 
-        The version of the agent.
+        The version of the agent. A token that may more than it needs is a warning in the log.
         """
         git_version()
         agent = self.agent.check()
+        if more := needless(self.scopes):
+            what = "whoever steals it can use them; a fine-grained token for these repositories is enough"
+            get().warning("token_may_too_much", scopes=more, what=what)
         for name in self.settings.repos:
             try:
-                allowed = Api(self.transport, name).may_push()
+                rights = Api(self.transport, name).rights()
             except (ApiError, Moved) as error:
                 raise Missing(
                     f"{name}: {error}. Check GITHUB_REPO, and that the token may see the repository "
@@ -110,8 +115,11 @@ class Daemon:
                 ) from error
             except Retry as error:
                 raise Missing(f"{name} cannot be read: {error}. Check GITHUB_API_URL and the network.") from error
-            if not allowed:
+            if "push" not in rights:
                 raise Missing(f"The token of {self.me.login} may not push to {name}. Give it write permission there.")
+            if "admin" in rights:
+                what = f"GitHub may let {self.me.login} past the rules of branches; an account that may write is enough"
+                get().warning("token_of_administrator", repo=name, what=what)
         return agent
 
     def loop(self, once: bool, after_poll: Callable[[], None] = lambda: None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 import shlex
 import shutil
 import socket
@@ -20,6 +19,7 @@ from orchestrator.clock import Stop, SystemClock
 from orchestrator.diagnosis import Fail, Good, Warn
 from orchestrator.errors import Missing, Retry, Stopped
 from orchestrator.github.api import Api, NotGithub, NotTaken, sign_in
+from orchestrator.github.scopes import needless, scopes
 from orchestrator.github.transport import Answer, ApiError, Moved, Transport, Unknown
 from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN
 from orchestrator.settings import Settings
@@ -33,8 +33,6 @@ LABELS = {
 }
 # The merge method as GitHub's repository and as `gh repo edit` name it.
 _METHODS = {"squash": "squash_merge", "merge": "merge_commit", "rebase": "rebase_merge"}
-# Of classic tokens: what the daemon never needs and a thief would be glad of. `repo` alone reaches every repository.
-_TOO_MUCH = re.compile(r"admin:.*|delete.*|write:(?!discussion).*|manage_.*|site_admin|user|audit_log|codespace.*")
 _ABOUT_REPOSITORIES = frozenset(
     {"github_repo", "base_branch", "merge_method", "ready_label", "review_prs", "review_label"}
 )
@@ -148,20 +146,20 @@ class _Ward:
 
     def _scopes(self, me: Answer) -> Iterator[Good]:
         """Classic tokens list their scopes; others are judged by what the repository grants them."""
-        word = me.headers.get("x-oauth-scopes")
-        if not word:
+        given = scopes(me)
+        if not given:
             return
-        scopes = {scope.strip() for scope in word.split(",")}
+        word = ", ".join(sorted(given))
         mend = self._other_token(self._refresh())
-        if "repo" in scopes:
+        if "repo" in given:
             yield Good("scopes", word)
         else:
-            trouble = Warn if "public_repo" in scopes else Fail
+            trouble = Warn if "public_repo" in given else Fail
             yield trouble("scopes", f"the token has {word}, not repo", mend)
-        if "workflow" not in scopes:
+        if "workflow" not in given:
             without = "without the scope workflow, GitHub refuses changes under .github/workflows"
             yield Warn("scopes", without, mend)
-        if more := sorted(filter(_TOO_MUCH.fullmatch, scopes)):
+        if more := needless(given):
             much = (
                 f"the token may do what is never needed ({', '.join(more)}); a fine-grained one for these repositories"
             )

@@ -67,6 +67,7 @@ class _Work:
             "started",
             repos=list(self._settings.repos),
             as_user=daemon.me.login,
+            scopes=sorted(daemon.scopes),
             agent=agent,
             sandbox=daemon.sandbox.name,
             label=self._settings.ready_label,

@@ -238,6 +238,19 @@ def test_the_start_tells_which_instructions_the_agents_get(child: Child) -> None
     assert json.loads(started)["prompts"] == [str(shipped("prompts/implement.md")), str(own)]
 
 
+def test_the_start_tells_what_a_token_may_do_beyond_its_need(child: Child) -> None:
+    def told(**settings: str) -> dict[str, dict[str, Any]]:
+        lines = map(json.loads, child.command("run", "--once", **settings).stderr.splitlines())
+        return {line["event"]: line for line in lines}
+
+    plain = told()
+    assert plain["started"]["scopes"] == ["repo", "workflow"]
+    assert not plain.keys() & {"token_may_too_much", "token_of_administrator"}
+    broad = told(GITHUB_TOKEN=child.github.token(child.bob, scopes="repo, delete_repo, admin:org"))
+    assert broad["token_may_too_much"]["scopes"] == ["admin:org", "delete_repo"]
+    assert broad["token_of_administrator"]["repo"] == "acme/app"
+
+
 def test_a_port_where_nobody_listens_ends_the_start(child: Child) -> None:
     with HTTPServer(("127.0.0.1", 0), _NoGithub) as gone:
         url = f"http://127.0.0.1:{gone.server_address[1]}"

@@ -96,11 +96,6 @@ def sign_in(transport: Transport) -> tuple[Actor, Answer]:
     return found, answer
 
 
-def me(transport: Transport) -> Actor:
-    """Whose token this is; raises as `sign_in`."""
-    return sign_in(transport)[0]
-
-
 class Api:
     """One repository. Reads raise ApiError or Retry, writes ApiError or Unknown (see `transport`)."""
 
@@ -122,8 +117,10 @@ class Api:
     def repo(self) -> Repo:
         return shape.repo(self.transport.get(self._at).data)
 
-    def may_push(self) -> bool:
-        return bool((self.transport.get(self._at).data.get("permissions") or {}).get("push"))
+    def rights(self) -> frozenset[str]:
+        """What the token may do here, in GitHub's words: `pull`, `push`, `admin` and others."""
+        given = self.transport.get(self._at).data.get("permissions") or {}
+        return frozenset(word for word, allowed in given.items() if allowed)
 
     def label_names(self) -> list[str]:
         return [str(label["name"]) for label in self.transport.pages(f"{self._at}/labels")]
