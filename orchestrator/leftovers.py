@@ -100,11 +100,9 @@ def _kill(ours: _Ours, leader: int | None, known: Iterable[Process]) -> set[Proc
 
 def _living(ours: _Ours, leader: int | None, known: Iterable[Process]) -> set[Process]:
     everybody = _census.taken()
-    here = {one.process for one in everybody}
-    marked = {one.process for one in everybody if one.session == leader or ours(one.run_id)}
-    found = here.intersection(known)
-    parents = {process.pid for process in found}
-    return found | marked | _below(parents if leader is None else {leader, *parents}, everybody)
+    found = {one.process for one in everybody if one.session == leader or ours(one.run_id)}
+    found |= {one.process for one in everybody}.intersection(known)
+    return found | _below({process.pid for process in found}, everybody)
 
 
 class _Seen(NamedTuple):
