@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from bench.measure import Bench, Row, in_turns, spread, timed
 from orchestrator.egress import Egress
 from orchestrator.sandbox import OPEN, Sandbox, Walls, choose
 
-PROGRAM = "/bin/true"
+PROGRAM = shutil.which("true") or "true"
 MODEL = "https://api.model.test"  # allowed, never called
 
 

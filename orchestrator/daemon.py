@@ -98,7 +98,7 @@ class Daemon:
     def check(self) -> str:
         """git and the agent are there, every repository can be read and pushed to. Missing names the first lack.
 
-        The version of the agent. A token that may more than it needs is a warning in the log.
+        The version of the agent. Of a token that may do more than is needed, and of an administrator, the log warns.
         """
         git_version()
         agent = self.agent.check()
@@ -118,8 +118,8 @@ class Daemon:
             if "push" not in rights:
                 raise Missing(f"The token of {self.me.login} may not push to {name}. Give it write permission there.")
             if "admin" in rights:
-                what = f"GitHub may let {self.me.login} past the rules of branches; an account that may write is enough"
-                get().warning("token_of_administrator", repo=name, what=what)
+                what = f"GitHub may let {self.me.login} past the rules of branches; one that may only write is enough"
+                get().warning("account_is_administrator", repo=name, what=what)
         return agent
 
     def loop(self, once: bool, after_poll: Callable[[], None] = lambda: None) -> int:

@@ -1,4 +1,6 @@
-"""Find and end what a run left behind: by session, by known descendants, and by the run id in the environment."""
+"""Find and end what a run left behind: by session, by what was known, by the run id in the environment, and whoever
+descends from one of these. An OSError for want of descriptors or memory is raised: it does not say that nobody is left.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ _Ours = Callable[[str], bool]  # whether a run id is one of those that are to be
 
 _GRACE = 0.5  # seconds between SIGTERM and SIGKILL
 _PAGE = 64 * 1024  # bytes; an environment is seldom longer
+_GONE = (psutil.Error, FileNotFoundError, ProcessLookupError, PermissionError)
 _LOOK_AGAIN = 0.01  # seconds; nothing tells us about the end of a process that is not our child
 
 
@@ -60,16 +63,16 @@ def ask(run_id: str, leader: int, known: Iterable[Process], walled: bool) -> set
 
 
 def strike(run_id: str, leader: int, known: Iterable[Process]) -> set[Process]:
-    """SIGKILL for everybody of a run whose leader lives; all who did. `end` sees to those who came meanwhile.
+    """SIGKILL for everybody of a run whose leader lives; those outside its group. `end` sees to who came meanwhile.
 
     Together, for after the leader's death its descendants have other parents.
     """
-    found = _living(run_id.__eq__, leader, known)
-    _signal_group(leader, signal.SIGKILL)
-    for process in found:
-        if process.pid != leader:
-            _send(process, signal.SIGKILL)
-    return found
+    others: list[Process] = []
+    try:
+        others += [p for p in _living(run_id.__eq__, leader, known) if _group(p.pid) != leader]
+    finally:
+        _signal_group(leader, signal.SIGKILL)
+    return {process for process in others if _send(process, signal.SIGKILL)}
 
 
 def _signal_group(leader: int, number: signal.Signals) -> None:
@@ -86,7 +89,7 @@ def _group(pid: int) -> int:
 
 
 def kill(beginning: str) -> int:
-    """Kill every process whose run id begins so, until nothing is found; return how many processes there were."""
+    """Kill every process whose run id begins so, and whoever descends from it, until nothing is found; how many."""
     return len(_kill(lambda run_id: run_id.startswith(beginning), None, ()))
 
 
@@ -158,15 +161,15 @@ _census = _Census()
 
 def _everybody() -> Iterator[_Seen]:
     for pid in psutil.pids():
-        with contextlib.suppress(psutil.Error, OSError):
+        with contextlib.suppress(*_GONE):
             seen = _look(pid)
-            with contextlib.suppress(psutil.Error, OSError):  # of a process that is not ours it cannot be read
+            with contextlib.suppress(*_GONE):  # of a process that is not ours it cannot be read
                 seen = seen._replace(run_id=_run_id(pid))
             yield seen
 
 
 def _look(pid: int) -> _Seen:
-    """OSError or psutil.Error when it is dead: a zombie is, and where a container's first process does not reap, stays.
+    """One of `_GONE` when it is dead: a zombie is, and where a container's first process does not reap, stays.
 
     Straight from the kernel where that is one read: psutil takes many times the work, and many runs may end at once.
     """
@@ -176,13 +179,13 @@ def _look(pid: int) -> _Seen:
             raise ProcessLookupError(pid)
         return _Seen(Process(pid, process.create_time()), process.ppid(), os.getsid(pid))
     fields = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split(maxsplit=20)
-    if fields[0] in b"ZX":
+    if fields[0] in b"ZX" and int(fields[17]) <= 1:  # with more threads only the first of them has ended
         raise ProcessLookupError(pid)
     return _Seen(Process(pid, float(fields[19])), int(fields[1]), int(fields[3]))
 
 
 def _run_id(pid: int) -> str:
-    """The run id in the environment of a process; "" where it has none. OSError or psutil.Error when it is gone."""
+    """The run id in the environment of a process; "" where it has none. One of `_GONE` when it is gone."""
     if not sys.platform.startswith("linux"):
         return psutil.Process(pid).environ().get(RUN_ID, "")
     _, found, rest = (b"\0" + _read(f"/proc/{pid}/environ")).partition(f"\0{RUN_ID}=".encode())
@@ -200,7 +203,7 @@ def _read(path: str) -> bytes:
 def _lives(process: Process) -> bool:
     try:
         return _look(process.pid).process == process
-    except (psutil.Error, OSError):
+    except _GONE:
         return False
 
 

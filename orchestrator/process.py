@@ -8,8 +8,8 @@ Guaranteed
   sends SIGTERM to everybody in the tree; after `grace` seconds the child and its tree are killed.
 - The tree is ended after every run, also after a good one: agent command lines leave `nohup`, `setsid` and
   double-forked children behind on exit 0. It is found in four ways, because killing the group is not enough: the
-  group, the session, the descendants as they were before the first signal, and every process whose environment
-  carries the run id. The search is repeated until it finds nothing.
+  group, the session, every process whose environment carries the run id, and the descendants of all these, as they
+  were before the signal that ended their parents. The search is repeated until it finds nothing.
 - The return waits for the child's exit, never for the end of its output: a background grandchild that holds a pipe
   open delays nothing (cpython#74340). Output is drained while it comes, so neither side can block the other.
 - Linux: when memory runs out the kernel ends a run before the daemon, and a run may start some thousand processes, not
@@ -20,7 +20,8 @@ Guaranteed
 Known and left alone
 - Without a sandbox, a process that leaves the session, empties its own environment and whose parents are all gone
   before a signal is out of sight, as is one that changed its user. macOS hides the environment of system binaries, so
-  there the run id finds less.
+  there the run id finds less, and a clock that is set meanwhile makes a process another one. Nobody's environment can
+  be read once the first of its threads has ended.
 - A process in uninterruptible sleep is waited for as long as it takes: its working folder cannot be used anyway.
 """
 
@@ -178,7 +179,7 @@ def shell(
 
 
 def sweep(beginning: str) -> int:
-    """Kill every process whose environment carries a run id that begins so; return how many there were.
+    """Kill every process whose environment carries a run id that begins so, and what descends from it; how many.
 
     For the start after the daemon itself was killed: nobody is left then who knows the runs' children.
     """
@@ -321,7 +322,7 @@ class _Watch:
         ended = leftovers.end(self._run_id, self._child.pid, self._descendants | self._struck, grace)
         self._child.wait()
         self._over = True
-        return sum(1 for process in ended | self._struck if process.pid != self._child.pid)
+        return len(ended | self._struck)
 
     def _read_from(self, pipe: IO[bytes], sink: Sink) -> None:
         self._sinks.append(sink)

@@ -19,6 +19,7 @@ from posix import open as open_file
 
 CHUNK = 64 * 1024
 BACKLOG = 64
+PAUSE = 0.05  # seconds
 MOST_FILES = 65536  # inherited descriptors are few and low
 VARIABLES = (b"HTTPS_PROXY", b"https_proxy", b"HTTP_PROXY", b"http_proxy", b"ALL_PROXY", b"all_proxy")
 
@@ -69,8 +70,14 @@ def _listen(port: int) -> socket:
 
 
 def _accept(listener: socket, path: str, target: bytes) -> None:
+    pause = allocate_lock()
+    pause.acquire()
     while True:
-        client, _ = listener._accept()  # type: ignore[attr-defined]  # `accept` is of the class built on this one
+        try:
+            client, _ = listener._accept()  # type: ignore[attr-defined]  # `accept` is of the class built on this one
+        except OSError:  # no descriptor left, until a connection ends
+            pause.acquire(timeout=PAUSE)
+            continue
         try:
             start_new_thread(_carry, (client, path, target))
         except RuntimeError:  # no more threads: one connection less, not all
@@ -107,8 +114,10 @@ def _opened(gate: socket, target: bytes) -> bool:
 
 
 def _back(gate: socket, client: socket, done: LockType) -> None:
-    _pump(gate, client)
-    done.release()
+    try:
+        _pump(gate, client)
+    finally:
+        done.release()
 
 
 def _pump(source: socket, sink: socket) -> None:

@@ -245,10 +245,10 @@ def test_the_start_tells_what_a_token_may_do_beyond_its_need(child: Child) -> No
 
     plain = told()
     assert plain["started"]["scopes"] == ["repo", "workflow"]
-    assert not plain.keys() & {"token_may_too_much", "token_of_administrator"}
+    assert not plain.keys() & {"token_may_too_much", "account_is_administrator"}
     broad = told(GITHUB_TOKEN=child.github.token(child.bob, scopes="repo, delete_repo, admin:org"))
     assert broad["token_may_too_much"]["scopes"] == ["admin:org", "delete_repo"]
-    assert broad["token_of_administrator"]["repo"] == "acme/app"
+    assert broad["account_is_administrator"]["repo"] == "acme/app"
 
 
 def test_a_port_where_nobody_listens_ends_the_start(child: Child) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from orchestrator import leftovers, pipes
+from orchestrator import pipes
 from orchestrator.clock import Stop
 from orchestrator.leftovers import RUN_ID
 from orchestrator.process import MIB, Cause, Ended, Limits, clean_env, run, shell, sweep
@@ -270,6 +270,18 @@ def test_a_limit_finds_a_descendant_without_environment_in_its_own_session(lab: 
     assert lab.left() == []
 
 
+def test_a_leader_whose_first_thread_has_ended_still_leads_to_its_descendants(lab: Lab) -> None:
+    program = """import ctypes, subprocess, threading, time
+hidden = subprocess.Popen(["sleep", "60"], env={}, start_new_session=True)
+open("pids", "w").write(str(hidden.pid))
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).pthread_exit(None)"""
+    (lab.folder / "program.py").write_text(program)
+    ended = lab.sh(f"exec {sys.executable} program.py", Limits(total=1.0, grace=0.1))
+    assert ended.cause is Cause.TOTAL
+    assert lab.left() == []
+
+
 def test_other_runs_and_strangers_are_left_alone(lab: Lab) -> None:
     with subprocess.Popen(["sleep", "60"], env={RUN_ID: "another"}, start_new_session=True) as stranger:
         assert lab.sh("setsid sleep 60 & echo x").killed == 1
@@ -377,16 +389,3 @@ def test_a_sweep_leaves_the_status_of_our_own_children_to_who_waits_for_it() -> 
     child = subprocess.Popen(["sleep", "60"], env={**os.environ, RUN_ID: "mine-1"})
     assert sweep("mine-") == 1
     assert child.wait(10) == -signal.SIGKILL
-
-
-def test_a_number_that_means_another_process_by_now_is_left_alone() -> None:
-    deaf = ["/bin/sh", "-c", "trap '' TERM; echo up; exec sleep 60"]
-    with subprocess.Popen(deaf, stdout=subprocess.PIPE, start_new_session=True) as child:
-        assert child.stdout
-        assert child.stdout.readline() == b"up\n"
-        [known] = leftovers.ask("of nobody", child.pid, [], walled=False)
-        somebody_before = known._replace(born=known.born - 1)
-        assert leftovers.end("of nobody", -1, [somebody_before]) == set()
-        assert lives(child.pid)
-        assert leftovers.end("of nobody", -1, [known], 0.0) == {known}
-        assert child.wait() == -signal.SIGKILL

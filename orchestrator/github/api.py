@@ -118,7 +118,7 @@ class Api:
         return shape.repo(self.transport.get(self._at).data)
 
     def rights(self) -> frozenset[str]:
-        """What the token may do here, in GitHub's words: `pull`, `push`, `admin` and others."""
+        """What the account may do here, in GitHub's words: `pull`, `push`, `admin` and others."""
         given = self.transport.get(self._at).data.get("permissions") or {}
         return frozenset(word for word, allowed in given.items() if allowed)
 
