@@ -107,8 +107,9 @@ FIXED: dict[str, list[Act | Error | Midst | float]] = {
     "held meanwhile": [ASKS, Midst(Moment("GET */check-runs", 1, True), Act("label", who="bob", word="on"))],
     "conflict": [Act("base", who="bob", word="clash"), Act("pushes", word="clash"), 5, ASKS],
     "cancelled": [Act("checks", word="runs build"), ASKS, 70, Act("says", who="bob", word="/merge cancel")],
-    "answer lost": [Error("PUT */merge", "done, reset"), ASKS],
-    "comment lost": [Error("POST issues/*/comments", "done, 502"), ASKS],
+    "answer lost": [Error("PUT */merge", "done, reset"), ASKS, 130],
+    "lied to": [ASKS, Error("GET pulls/1", "502", 2), Error("GET */permission", "404", 2), 62],
+    "comment lost": [Error("POST issues/*/comments", "done, 502"), ASKS, 62],
 }
 
 
@@ -125,6 +126,7 @@ def told(stage: Stage, steps: list[Act | Error | Midst | float]) -> list[tuple[b
                 step.strike(stage)
             else:
                 stage.passes(step)
+        assert all(armed.seen >= armed.fault.nth for armed in stage.github.faults._armed), "GitHub never failed"
         stage.quiet()
         assert [*stage.trouble(), *stage.oracle.check(stage.writes, stage.restarts)] == []
         return [(pull.merged, stage.oracle.words(pull.pull)) for pull in stage.pulls]

@@ -39,7 +39,7 @@ class Error:
     times: int = 1
 
     def strike(self, stage: Stage) -> None:
-        stage.erred = True
+        stage.oracle.erred = True
         stage.github.faults.add(Fault(self.match, KINDS[self.kind], self.nth, self.times))
 
 

@@ -60,6 +60,7 @@ class Oracle:
         self.repo = repo
         self.robot = robot
         self.wrong: list[str] = []
+        self.erred = False  # GitHub was told to fail
         self.asked: dict[int, Asked] = {}
         self.cancels: list[Comment] = []
         self._since = since
@@ -236,8 +237,11 @@ class Oracle:
                 continue
             eyes = any(reaction.user is self.robot for reaction in comment.reactions)
             # The same sentence is not said twice to those who ask while an attempt is under way.
+            marks = [f"-{comment.id} "]
+            if self.erred and comment.user:  # it may have said that it does not know them: once for all that they ask
+                marks.append(f":denied-{comment.user.id} ")
             reply = any(
-                f"-{comment.id} " in c.body.split("\n")[0] or "is already under way" in c.body
+                any(mark in c.body.split("\n")[0] for mark in marks) or "is already under way" in c.body
                 for c in comment.issue.comments
                 if c.user is self.robot
             )

@@ -49,7 +49,6 @@ class Stage(ABC):
         self.issues: list[IssueHandle] = []
         self.restarts = 0
         self.files = 0
-        self.erred = False  # GitHub was told to fail
         self._within = 0  # acts that happen in the midst of a request
 
     def furnish(self) -> None:
@@ -126,7 +125,7 @@ class Stage(ABC):
         """Nothing fails any more; time passes until no job is under way, and two polls begin none."""
         self.github.faults.clear()
         self.github.faults._hooks.clear()
-        if self.erred:
+        if self.oracle.erred:
             self.jumps(PATIENCE)
         before: list[Job] = []
         for _ in range(most):
