@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,21 @@ def test_the_relay_forwards_a_port_to_its_place(alone: list[str]) -> None:
         other = free + 1 if free < 65535 else free - 1
         refused = f"exec 3<>/dev/tcp/127.0.0.1/{other}; head -n 1 <&3; echo over"
         assert relayed(gate, f"0,{other}=127.0.0.1:{port}", refused).stdout == "over\n"
+
+
+def test_the_relay_goes_on_after_more_connections_than_it_has_descriptors_for(alone: list[str]) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        free = probe.getsockname()[1]
+    with upstream(echo) as port, Egress([url(port)], {}) as gate:
+        alone.append(str(gate.socket))
+        script = f"""
+        ulimit -Sn 256
+        for number in {{20..60}}; do eval "exec $number<>/dev/tcp/127.0.0.1/{free}"; done
+        for number in {{20..60}}; do eval "exec $number>&-"; done
+        exec 3<>/dev/tcp/127.0.0.1/{free}; echo hello >&3; head -n 1 <&3
+        """
+        few = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (24, 256))
+        assert relayed(gate, f"0,{free}=127.0.0.1:{port}", script, preexec_fn=few).stdout == "hello\n"
 
 
 def test_the_program_beside_the_relay_ends_when_nobody_reads_it(alone: list[str]) -> None:
