@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 
 from orchestrator.model import IN_PROGRESS
-from orchestrator.twin.faults import Fault
 from tests.gitremote import run_git
 from tests.histories import acts
 from tests.histories.oracle import MARK
@@ -64,8 +63,7 @@ class RealEpisode:
             return str(self._dice.choices(deeds, weights)[0](self.stage, self._dice))
         if kind < 0.8:
             error = self._dice.choice(acts.ERRORS)
-            self.stage.erred = True
-            self.stage.github.faults.add(Fault(error.match, acts.KINDS[error.kind], error.nth, error.times))
+            error.strike(self.stage)
             return str(error)
         happens = self._dice.choice(ENDS)
         happens.strike(self.stage)
