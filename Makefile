@@ -1,6 +1,6 @@
 # make demo   the whole story on a local GitHub; AGENT=claude uses the real CLI, KEEP=1 leaves it running
 # make test   ruff, mypy --strict and pytest
-# make crash-matrix   every crash and every pair of crashes on the way to a merge; 20 minutes on two idle cores
+# make crash-matrix   every crash and every pair of crashes on the way to a merge; CRASHES_ARGS='--stages 3' takes 20 minutes on 2 cores
 # make bench   what everything costs beside its floors, in minutes; make bench-quick   a small version
 # make soak   500 items in three virtual days, with what the daemon holds on to along the way; about half an hour
 # Both make their own virtual environment and install into it; PYTHON=python3.12 chooses another Python (3.10 or newer).

@@ -103,7 +103,7 @@ class Daemon:
         git_version()
         agent = self.agent.check()
         if more := needless(self.scopes):
-            what = "whoever steals it can use them; a fine-grained token for these repositories is enough"
+            what = "whoever steals it can use them; use a fine-grained token for these repositories"
             get().warning("token_may_too_much", scopes=more, what=what)
         for name in self.settings.repos:
             try:
@@ -118,7 +118,7 @@ class Daemon:
             if "push" not in rights:
                 raise Missing(f"The token of {self.me.login} may not push to {name}. Give it write permission there.")
             if "admin" in rights:
-                what = f"GitHub may let {self.me.login} past the rules of branches; one that may only write is enough"
+                what = f"GitHub may let {self.me.login} past the rules of branches; use an account that may only write"
                 get().warning("account_is_administrator", repo=name, what=what)
         return agent
 
