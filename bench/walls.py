@@ -6,7 +6,8 @@ import os
 import shutil
 import statistics
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -22,28 +23,26 @@ def start(bench: Bench) -> Iterator[Row]:
     """From the wish to the exit: as a set-up command is started, and as an agent is, with a way out to its model."""
     sandbox = choose("auto", ())
     account = "root" if os.geteuid() == 0 else "an ordinary account"
-    with Egress([MODEL], {}) as gate:
-        for goal, what, walls in (
-            ("walls.command", "start a command", Walls(write=(bench.folder,))),
-            ("walls.agent", "start an agent", Walls(write=(bench.folder,), gate=gate)),
-        ):
-            pairs = in_turns(
-                bench.either(100, 20),
-                partial(_started, sandbox, bench.folder, walls),
-                partial(_started, OPEN, bench.folder, walls),
-            )
-            more = [(ours - floor) * 1000 for ours, floor in zip(pairs.ours, pairs.floor, strict=True)]
-            late = statistics.quantiles(more, n=20)[-1]
-            ours, floor = spread([s * 1000 for s in pairs.ours]), spread([s * 1000 for s in pairs.floor])
-            yield Row(goal, f"{what} behind the walls, {account}, p95", late, f"{late:+.1f} ms", ours, floor, "ms")
+    for goal, what, hosts in (("walls.command", "start a command", ()), ("walls.agent", "start an agent", (MODEL,))):
+        pairs = in_turns(
+            bench.either(100, 20),
+            partial(_started, sandbox, bench.folder, hosts),
+            partial(_started, OPEN, bench.folder, ()),
+        )
+        more = [(ours - floor) * 1000 for ours, floor in zip(pairs.ours, pairs.floor, strict=True)]
+        late = statistics.quantiles(more, n=20)[-1]
+        ours, floor = spread([s * 1000 for s in pairs.ours]), spread([s * 1000 for s in pairs.floor])
+        yield Row(goal, f"{what} behind the walls, {account}, p95", late, f"{late:+.1f} ms", ours, floor, "ms")
 
 
-def _started(sandbox: Sandbox, folder: Path, walls: Walls) -> float:
-    """Seconds until the program has ended."""
+def _started(sandbox: Sandbox, folder: Path, hosts: Sequence[str]) -> float:
+    """Seconds until the program has ended, with what is made for it before."""
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder / "home")}
 
     def call() -> None:
-        argv, inside = sandbox.wrap([PROGRAM], folder, environ, walls)
+        gate = held.enter_context(Egress(hosts, {})) if hosts else None
+        argv, inside = sandbox.wrap([PROGRAM], folder, environ, Walls(write=(folder,), gate=gate))
         subprocess.run(argv, cwd=folder, env=inside, stdin=subprocess.DEVNULL, check=True)
 
-    return timed(call)
+    with ExitStack() as held:
+        return timed(call)

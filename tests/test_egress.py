@@ -1,4 +1,4 @@
-"""The proxy to the allowed hosts, and the relay that leads a sandbox to it: real sockets, no network."""
+"""The proxy to the allowed hosts: real sockets, no network."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator import handoff
 from orchestrator.egress import _CHUNK, _HEAD, TUNNELS, Egress, Gate, Patience
 from orchestrator.errors import Misconfigured
 from tests.test_process import eventually
@@ -51,11 +53,17 @@ def echo(end: socket.socket) -> None:
         return
 
 
+@cache
+def handed(gate: Gate) -> int:
+    """The port of the proxy, for which a listener is handed over as from a sandbox."""
+    with closing(handoff.listen(0)) as listener:
+        handoff.hand_over(str(gate.socket), [listener])
+        return int(listener.getsockname()[1])
+
+
 @contextmanager
 def asked(gate: Gate, request: bytes) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_UNIX) as end:
-        end.settimeout(20)
-        end.connect(str(gate.socket))
+    with socket.create_connection(("127.0.0.1", handed(gate)), timeout=20) as end:
         end.sendall(request)
         yield end
 
@@ -135,15 +143,12 @@ def test_every_other_spelling_is_refused(place: str) -> None:
     ],
 )
 def test_what_is_no_plain_connect_is_refused(request_: bytes, code: int) -> None:
-    with Egress(["https://api.model.test"], {}) as gate, closing(socket.socket(socket.AF_UNIX)) as end:
-        end.settimeout(20)
-        end.connect(str(gate.socket))
+    with Egress(["https://api.model.test"], {}) as gate, asked(gate, b"") as end:
         try:
             end.sendall(request_)
-        except BrokenPipeError:  # it was cut off in the midst of it
+            assert int(end.recv(1000).split()[1]) == code
+        except ConnectionError:  # it was cut off in the midst of it
             assert len(request_) > 65536
-            return
-        assert int(end.recv(1000).split()[1]) == code
 
 
 def test_a_request_that_never_ends_is_given_up() -> None:
@@ -223,7 +228,7 @@ def test_a_name_is_resolved_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with upstream(echo, "127.0.0.2") as port:
         names = Names(monkeypatch, "127.0.0.2", "10.0.0.1")
         with Egress([url(port, "localhost")], {}) as gate:
-            assert gate.forwards == ((port, "localhost", port),)
+            assert gate.direct == (("localhost", port),)
             assert status(gate, connect(f"localhost:{port}")) == 200
         assert names.asked == ["localhost"]
 
@@ -307,16 +312,10 @@ def test_a_slow_reader_holds_back_the_other_side() -> None:
 
 
 def test_more_tunnels_than_allowed_are_told_to_come_later() -> None:
-    with upstream(echo) as port, Egress([url(port)], {}) as gate:
-        ends = [socket.socket(socket.AF_UNIX) for _ in range(TUNNELS + 1)]
-        try:
-            for end in ends:
-                end.settimeout(20)
-                end.connect(str(gate.socket))
-            assert b"503" in ends[-1].recv(100)
-        finally:
-            for end in ends:
-                end.close()
+    with upstream(echo) as port, Egress([url(port)], {}) as gate, ExitStack() as ends:
+        for _ in range(TUNNELS + 1):
+            end = ends.enter_context(asked(gate, b""))
+        assert b"503" in end.recv(100)
 
 
 def test_the_end_of_the_run_ends_every_tunnel() -> None:
@@ -329,9 +328,7 @@ def test_the_end_of_the_run_ends_every_tunnel() -> None:
     with upstream(hold) as port:
         before = set(threading.enumerate())
         with Egress([url(port)], {}) as gate:
-            end = socket.socket(socket.AF_UNIX)
-            end.settimeout(20)
-            end.connect(str(gate.socket))
+            end = socket.create_connection(("127.0.0.1", handed(gate)), timeout=20)
             end.sendall(connect(f"127.0.0.1:{port}"))
             head(end)
             assert held.wait(20)

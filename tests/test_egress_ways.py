@@ -1,4 +1,4 @@
-"""The ways to the proxy and on from it: the operator's own proxy, and the relay inside the sandbox."""
+"""The ways to the proxy and on from it: the operator's own proxy, and what a sandbox hands over."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import random
 import resource
 import signal
 import socket
+import stat
 import subprocess
-import sys
-from collections.abc import Iterator
+import threading
 from contextlib import closing, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator import relay
+from orchestrator import handoff
 from orchestrator.egress import Egress, Gate, Patience
 from orchestrator.errors import Misconfigured
-from tests.test_egress import Names, asked, connect, echo, head, status, upstream, url
+from orchestrator.sandbox.walls import HANDOFF, through
+from tests.test_egress import Names, asked, connect, echo, handed, head, status, upstream, url
+from tests.test_process import eventually
 
 QUICK = Patience(opening=0.2, silence=0.2, total=30.0)
 
@@ -79,10 +80,10 @@ def test_a_proxy_of_another_kind_is_the_operators_mistake(value: str) -> None:
         Egress([], {"HTTPS_PROXY": value})
 
 
-def relayed(gate: Gate, ports: str, script: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    """A shell script beside the relay, in the tests' own network; the relay ends with the script's group."""
-    argv = [sys.executable, "-I", "-S", relay.__file__, str(gate.socket), ports, "--", "/bin/bash", "-c", script]
-    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30, **more)
+def started(gate: Gate, ports: list[int], script: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    """A shell script as a sandbox starts it, in the tests' own network."""
+    argv, env = through(gate.socket, HANDOFF, ["/bin/bash", "-c", script], os.environ, ports)
+    return subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=30, **more)
 
 
 def spare_port() -> int:
@@ -93,80 +94,134 @@ def spare_port() -> int:
             return port
 
 
-@pytest.fixture
-def alone() -> Iterator[list[str]]:
-    """Ends the relay that a test left behind: outside a sandbox nothing else does."""
-    import psutil
-
-    marks: list[str] = []
-    yield marks
-    for process in psutil.process_iter():
-        try:
-            line = process.cmdline()
-        except psutil.Error:
-            continue
-        if any(mark in line for mark in marks):
-            process.kill()
-
-
-def test_the_relay_hands_connections_to_the_gate(alone: list[str]) -> None:
+def test_the_program_finds_the_proxy_where_its_variables_say() -> None:
     with upstream(echo) as port, Egress([url(port)], {}) as gate:
-        alone.append(str(gate.socket))
         script = f"""
         exec 3<>/dev/tcp/127.0.0.1/${{HTTPS_PROXY##*:}}
         printf 'CONNECT 127.0.0.1:{port} HTTP/1.1\\r\\n\\r\\nhello\\n' >&3
-        head -n 3 <&3; env | grep -ic _proxy=; exit 7
+        head -n 3 <&3; echo $NO_PROXY; env | grep -i _proxy= | cut -d= -f1 | sort; exit 7
         """
-        ended = relayed(gate, "0", script)
-    assert ended.stdout.splitlines() == ["HTTP/1.1 200 Connection established", "", "hello", "8"]
+        ended = started(gate, [spare_port()], script)
+    answer, spared, names = (lines := ended.stdout.splitlines())[:3], lines[3], lines[4:]
+    assert answer == ["HTTP/1.1 200 Connection established", "", "hello"]
+    assert spared == "127.0.0.1,localhost,::1"
+    assert {"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"} < set(names)
     assert ended.returncode == 7
 
 
-def test_the_relay_forwards_a_port_to_its_place(alone: list[str]) -> None:
+def test_a_port_of_a_place_on_loopback_leads_straight_there() -> None:
     free = spare_port()
+    script = f"exec 3<>/dev/tcp/127.0.0.1/{free}; echo hello >&3; head -n 1 <&3"
     with upstream(echo) as port, Egress([url(port)], {}) as gate:
-        alone.append(str(gate.socket))
-        script = f"exec 3<>/dev/tcp/127.0.0.1/{free}; echo hello >&3; head -n 1 <&3"
-        assert relayed(gate, f"0,{free}=127.0.0.1:{port}", script).stdout == "hello\n"
-        refused = f"exec 3<>/dev/tcp/127.0.0.1/{free}; head -n 1 <&3; echo over"
+        assert started(gate, [spare_port(), free], script).stdout == "hello\n"
+        assert gate.direct == (("127.0.0.1", port),)
+    with Egress([url(port)], {}) as gate:  # nobody is there any more
+        assert started(gate, [spare_port(), free], script).stdout == "HTTP/1.1 502 Bad Gateway\n"
+
+
+def test_a_port_leads_to_the_first_of_two_places() -> None:
+    with Egress([url(8080, "localhost"), "https://api.model.test", url(8080), url(9090)], {}) as gate:
+        assert sorted(gate.direct) == [("127.0.0.1", 9090), ("localhost", 8080)]
+
+
+def test_connections_wait_while_the_daemon_has_no_descriptor_for_them() -> None:
+    tried = threading.Event()
+
+    class Closed(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            tried.set()
+            return super().wait(timeout)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    egress = Egress(["https://api.model.test"], {})
+    egress._closed = Closed()
+    with egress as gate, closing(socket.socket()) as end:
+        address = ("127.0.0.1", handed(gate))
+        with asked(gate, connect("evil.example:443")) as first:  # the listeners have arrived
+            head(first)
+        with closing(socket.socket()) as probe:
+            lowest = probe.fileno()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            end.settimeout(20)
+            end.connect(address)
+            assert tried.wait(20)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        end.sendall(connect("evil.example:443"))
+        assert head(end).startswith(b"HTTP/1.1 403 ")
+
+
+def test_the_way_in_is_open_once() -> None:
     with Egress([], {}) as gate:
-        alone.append(str(gate.socket))
-        other = spare_port()
-        refused = f"exec 3<>/dev/tcp/127.0.0.1/{other}; head -n 1 <&3; echo over"
-        assert relayed(gate, f"0,{other}=127.0.0.1:{port}", refused).stdout == "over\n"
+        assert status(gate, connect("evil.example:443")) == 403
+        with closing(handoff.listen(0)) as other, pytest.raises(ConnectionRefusedError):
+            handoff.hand_over(str(gate.socket), [other])
 
 
-def test_the_relay_goes_on_after_more_connections_than_it_has_descriptors_for(alone: list[str]) -> None:
-    free = spare_port()
-    with upstream(echo) as port, Egress([url(port)], {}) as gate:
-        alone.append(str(gate.socket))
-        script = f"""
-        ulimit -Sn 256
-        for number in {{20..60}}; do eval "exec $number<>/dev/tcp/127.0.0.1/{free}"; done
-        for number in {{20..60}}; do eval "exec $number>&-"; done
-        trap '' PIPE
-        until [ "$got" ]; do exec 3<>/dev/tcp/127.0.0.1/{free}; echo hello >&3; got=$(head -n 1 <&3); done 2>/dev/null
-        echo $got
-        """
-        few = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (24, 256))
-        assert relayed(gate, f"0,{free}=127.0.0.1:{port}", script, preexec_fn=few).stdout == "hello\n"
-
-
-def test_the_program_beside_the_relay_ends_when_nobody_reads_it(alone: list[str]) -> None:
+def test_a_program_whose_gate_is_shut_does_not_start(tmp_path: Path) -> None:
     with Egress([], {}) as gate:
-        alone.append(str(gate.socket))
-        ended = relayed(gate, "0", "yes 2>/dev/null | head -n 1; echo ${PIPESTATUS[0]}")
+        pass
+    ended = started(gate, [spare_port()], f"touch {tmp_path / 'started'}")
+    assert ended.returncode != 0
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("speaks", [True, False])
+def test_one_who_comes_with_nothing_is_told_in_the_log(lines: list[Any], speaks: bool) -> None:
+    with Egress([], {}, patience=QUICK) as gate, closing(socket.socket(socket.AF_UNIX)) as end:
+        end.settimeout(20)
+        end.connect(str(gate.socket))
+        if speaks:
+            end.sendall(b".")
+        assert end.recv(1) == b""
+    assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["egress_broken"]
+
+
+def test_no_other_program_of_the_daemon_gets_what_was_handed_over() -> None:
+    before = inherited()
+    with Egress([], {}) as gate:
+        assert status(gate, connect("evil.example:443")) == 403
+        assert inherited() == before
+
+
+def inherited() -> set[int]:
+    """The sockets of this process that its children would have."""
+    found = set()
+    for number in (int(entry.name) for entry in Path("/dev/fd").iterdir()):
+        with suppress(OSError):  # that of the look itself is gone
+            if stat.S_ISSOCK(os.fstat(number).st_mode) and os.get_inheritable(number):
+                found.add(number)
+    return found
+
+
+def test_the_end_does_not_wait_for_one_who_keeps_his_listeners() -> None:
+    egress = Egress([], {}, patience=Patience(opening=3600.0))
+    gate = egress.__enter__()
+    with closing(socket.socket(socket.AF_UNIX)) as end:
+        end.connect(str(gate.socket))
+        assert eventually(lambda: bool(egress._open))
+        over = threading.Thread(target=egress.__exit__, args=(None, None, None), daemon=True)
+        over.start()
+        over.join(20)
+        assert not over.is_alive()
+
+
+def test_the_program_ends_when_nobody_reads_it() -> None:
+    with Egress([], {}) as gate:
+        ended = started(gate, [spare_port()], "yes 2>/dev/null | head -n 1; echo ${PIPESTATUS[0]}")
     assert ended.stdout == f"y\n{128 + signal.SIGPIPE}\n"
 
 
-def test_the_relay_keeps_out_of_the_programs_way(alone: list[str], tmp_path: Path) -> None:
+def test_the_program_is_alone_and_holds_no_listener() -> None:
     with Egress([], {}) as gate:
-        alone.append(str(gate.socket))
-        read, write = os.pipe()
-        script = f"ps -o pid= --ppid $$ | grep -vw $! | wc -l; echo kept >&{write}"
-        ended = relayed(gate, "0", f"sleep 0 & {script}", pass_fds=[write])
-        os.close(write)
-        with os.fdopen(read) as pipe:
-            assert pipe.read() == "kept\n"  # and its end: the relay holds none of the program's descriptors
-    assert ended.returncode == 0
+        port = spare_port()
+        script = f"""
+        ps -o comm= --ppid $$
+        for fd in /proc/$$/fd/*; do readlink $fd; done | grep -c socket:
+        exec 3<>/dev/tcp/127.0.0.1/{port}; echo >&3; head -n 1 <&3
+        """
+        ended = started(gate, [port], script)
+    children, sockets, answer = ended.stdout.splitlines()
+    assert (children, sockets, answer) == ("ps", "0", "HTTP/1.1 400 Bad Request")
     assert ended.stderr == ""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.egress import Egress
 from orchestrator.sandbox import Bubblewrap, Walls
 from tests.boxed import CANARY, PATH, Box, Unprivileged, box, bwrap, walled
 
@@ -230,6 +231,13 @@ def test_the_operators_proxy_stays_outside(box: Box) -> None:
     proxies = {"HTTPS_PROXY": f"http://user:{CANARY}@proxy:1", "http_proxy": CANARY}
     assert CANARY not in box.sh("env", env=proxies)
     assert CANARY in box.sh("env", env=proxies, walls=Walls(write=(box.work,), network=True))
+
+
+def test_the_proxy_takes_no_port_of_a_place_on_loopback(box: Box) -> None:
+    for url, port in (("https://api.model.test", 3128), ("http://127.0.0.1:3128", 3129)):
+        with Egress([url], {}) as gate:
+            walls = Walls(write=(box.work,), gate=gate)
+            assert box.sh("echo $HTTPS_PROXY", walls=walls) == f"http://127.0.0.1:{port}\n"
 
 
 def test_the_whole_network_on_demand(box: Box) -> None:

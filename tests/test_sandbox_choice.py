@@ -152,7 +152,7 @@ def test_the_profile_denies_what_it_does_not_name(tmp_path: Path) -> None:
 
 
 def test_the_profile_opens_the_gate_and_nothing_else(tmp_path: Path) -> None:
-    gate = Gate(tmp_path / "gate", (("127.0.0.1", 8080),), ((8080, "127.0.0.1", 8080),))
+    gate = Gate(tmp_path / "gate", (("127.0.0.1", 8080),), (("127.0.0.1", 8080),))
     text = seatbelt.profile(Walls(gate=gate), [], 5555)
     assert [rule for rule in text.splitlines() if "network" in rule] == [
         f'(allow network-outbound (remote unix-socket (path-literal "{gate.socket}")))',
@@ -184,4 +184,8 @@ def test_seatbelts_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     argv, variables = seatbelt.Seatbelt().wrap(["sh", "-c", "x"], tmp_path, env, Walls(write=(scratch,), gate=gate))
     assert argv[:2] == [str(tmp_path / "sandbox-exec"), "-p"]
     assert argv[-5:-2] == ['ulimit -c 0; ulimit -f "$0"; exec "$@"', str((4 << 30) // 512), shutil.which("sh")]
-    assert variables == {"PATH": "/usr/bin:/bin", "HOME": str(scratch), "TMPDIR": str(scratch)}
+    proxy = variables.pop("HTTPS_PROXY")
+    assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+", proxy)
+    assert f'(remote ip "localhost:{proxy.rpartition(":")[2]}")' in argv[2]
+    others = {name: value for name, value in variables.items() if not name.lower().endswith("_proxy")}
+    assert others == {"PATH": "/usr/bin:/bin", "HOME": str(scratch), "TMPDIR": str(scratch)}

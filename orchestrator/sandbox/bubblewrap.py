@@ -15,8 +15,8 @@ from orchestrator.errors import Missing
 from orchestrator.sandbox import toolchains
 from orchestrator.sandbox.toolchains import SYSTEM, existing
 from orchestrator.sandbox.walls import (
+    HANDOFF,
     RATION,
-    RELAY,
     Ration,
     Walls,
     checked,
@@ -40,7 +40,8 @@ _JAVA = "java-*-openjdk"
 _ELSEWHERE = ("/var/lib/ca-certificates",)
 # What root may write to in /proc without any capability: `core_pattern` alone would run a program outside.
 _ROOTS_PROC = ("sys", "sysrq-trigger", "mtrr", "scsi", "acpi", "fs")
-_INSIDE = "/run/orchestrator"  # where the gate's socket and the relay appear
+_INSIDE = "/run/orchestrator"  # where the gate's socket and the script that goes to it appear
+_PROXY_PORT = 3128  # of a loopback that nobody else is on; the one that proxies usually have
 _SOME = 300  # numbers below are kept for the kernel's own when a namespace starts anew at the end of its range
 
 
@@ -97,9 +98,11 @@ class Bubblewrap:
         elif Path("/etc/resolv.conf").exists():
             network = ["--ro-bind", "/etc/resolv.conf", "/etc/resolv.conf"]
         if walls.gate and not walls.network:
-            socket, script = Path(_INSIDE, "gate"), Path(_INSIDE, RELAY.name)
-            network += ["--ro-bind", str(walls.gate.socket), str(socket), "--ro-bind", str(RELAY), str(script)]
-            inner = through(socket, script, inner, walls.gate.forwards)
+            socket, script = Path(_INSIDE, "gate"), Path(_INSIDE, HANDOFF.name)
+            network += ["--ro-bind", str(walls.gate.socket), str(socket), "--ro-bind", str(HANDOFF), str(script)]
+            direct = [port for _, port in walls.gate.direct]
+            proxy = next(port for port in range(_PROXY_PORT, 65536) if port not in direct)
+            inner, env = through(socket, script, inner, env, [proxy, *direct])
         mounts = self._mounts(walls, needed, env.get("HOME"))
         return [
             *(*self._front, *self._constant, *network, *mounts, "--remount-ro", "/", "--chdir", str(cwd), "--"),
@@ -119,8 +122,8 @@ class Bubblewrap:
             words[own] = [*self._size, "--tmpfs", str(own)]
         return [word for path in sorted(words, key=lambda path: len(path.parts)) for word in words[path]]
 
-    def _search(self, program: Path, path: str, relayed: bool) -> tuple[Path, ...]:
-        programs = [program, interpreter()] if relayed else [program]
+    def _search(self, program: Path, path: str, has_gate: bool) -> tuple[Path, ...]:
+        programs = [program, interpreter()] if has_gate else [program]
         found = [*self._tools, *toolchains.of_path(path)]
         for one in programs:
             found += toolchains.of_program(one)

@@ -11,8 +11,8 @@ from orchestrator.errors import Missing
 from orchestrator.sandbox import toolchains
 from orchestrator.sandbox.toolchains import existing
 from orchestrator.sandbox.walls import (
+    HANDOFF,
     RATION,
-    RELAY,
     Ration,
     Walls,
     checked,
@@ -81,8 +81,8 @@ class Seatbelt:
         port = None
         if walls.gate and not walls.network:
             port = _free_port()
-            needed += [RELAY, *toolchains.of_program(interpreter())]
-            inner = through(walls.gate.socket, RELAY, inner, port=port)
+            needed += [HANDOFF, *toolchains.of_program(interpreter())]
+            inner, variables = through(walls.gate.socket, HANDOFF, inner, variables, [port])
         scratch = variables.get("TMPDIR")
         if scratch and within(Path(scratch), walls.write):
             variables["HOME"] = scratch
@@ -90,7 +90,7 @@ class Seatbelt:
 
 
 def profile(walls: Walls, needed: Sequence[Path], port: int | None) -> str:
-    """The rules for one child; the last one that fits counts. `port`: the relay's."""
+    """The rules for one child; the last one that fits counts. `port`: the proxy's."""
     lines = [f"(allow file-read* (subpath {_quoted(path)}))" for path in map(Path, _SYSTEM)]
     lines += ['(deny file-read* (subpath "/Library/Keychains"))', '(deny file-read* (regex #"^/dev/r?disk"))']
     how = dict.fromkeys(needed, False)
@@ -108,7 +108,7 @@ def profile(walls: Walls, needed: Sequence[Path], port: int | None) -> str:
     elif walls.gate and port:
         lines.append(f"(allow network-outbound (remote unix-socket (path-literal {_quoted(walls.gate.socket)})))")
         lines.append(f'(allow network-bind network-inbound (local ip "localhost:{port}"))')
-        ports = (port, *(here for here, _, _ in walls.gate.forwards))
+        ports = (port, *(number for _, number in walls.gate.direct))
         lines += [f'(allow network-outbound (remote ip "localhost:{number}"))' for number in ports]
     return _RULES + "\n".join(lines) + "\n"
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator import relay
-from orchestrator.egress import Gate, spelled
+from orchestrator import handoff
+from orchestrator.egress import Gate
 
 _PROXIES = frozenset(
     name
@@ -148,11 +148,16 @@ def interpreter() -> Path:
 
 
 def through(
-    socket: Path, script: Path, argv: Sequence[str], forwards: Sequence[tuple[int, str, int]] = (), port: int = 0
-) -> list[str]:
-    """The command line that starts `argv` beside the relay `script` to a gate's `socket`; `port` 0: any free one."""
-    ports = ",".join((str(port), *(f"{here}={spelled(host, there)}" for here, host, there in forwards)))
-    return [str(interpreter()), "-I", "-S", str(script), str(socket), ports, "--", *argv]
+    socket: Path, script: Path, argv: Sequence[str], env: Mapping[str, str], ports: Sequence[int]
+) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment that start `argv` once `script` has handed its `ports` to a gate's `socket`.
+
+    The first one is the proxy's.
+    """
+    proxy, direct = f"http://127.0.0.1:{ports[0]}", "127.0.0.1,localhost,::1"
+    own = {name: direct if name.lower() == "no_proxy" else proxy for name in _PROXIES}
+    start = [str(interpreter()), "-I", "-S", str(script), str(socket), ",".join(map(str, ports))]
+    return [*start, *argv], {**env, **own}
 
 
-RELAY = Path(relay.__file__).resolve()
+HANDOFF = Path(handoff.__file__).resolve()
