@@ -22,7 +22,6 @@ import contextlib
 import ipaddress
 import re
 import selectors
-import shutil
 import socket
 import tempfile
 import threading
@@ -31,7 +30,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 from urllib.parse import urlsplit
 
 from structlog.contextvars import get_contextvars
@@ -66,7 +64,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds: for the request and for a connection outwards, of silence in a tunnel, and for a tunnel in all."""
+    """Seconds: for listeners, a request and a connection outwards, of silence in a tunnel, and for a tunnel in all."""
 
     opening: float = 15.0
     silence: float = 900.0  # above the longest wait for a model's first word
@@ -92,6 +90,8 @@ class Egress:
     ) -> None:
         self.refused = 0
         self._allowed = tuple(dict.fromkeys(_place(url) for url in urls))
+        # The first one of a port has it.
+        self._direct = tuple({place[1]: place for place in reversed(self._allowed) if _is_local(place[0])}.values())
         self._known = {spelled(*place).encode(): place for place in self._allowed}
         self._inside = inside
         self._patience = patience
@@ -105,18 +105,21 @@ class Egress:
         self._log = get(**get_contextvars())  # the threads have no context of the run's
 
     def __enter__(self) -> Gate:
-        # The kernel takes about a hundred bytes for a socket's path.
-        place = None if len(tempfile.gettempdir()) < _LONGEST else "/tmp"
-        self._folder = Path(tempfile.mkdtemp(prefix="orchestrator-gate-", dir=place))
-        path = self._folder / "socket"
-        self._door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._door.bind(str(path))
-        path.chmod(0o600)
-        self._door.listen(1)
-        self._door.setblocking(False)
-        self._bell, self._rung = socket.socketpair()
-        # The first one of a port has it.
-        self._direct = tuple({place[1]: place for place in reversed(self._allowed) if _is_local(place[0])}.values())
+        with contextlib.ExitStack() as held:
+            # The kernel takes about a hundred bytes for a socket's path.
+            place = None if len(tempfile.gettempdir()) < _LONGEST else "/tmp"
+            folder = tempfile.TemporaryDirectory(prefix="orchestrator-gate-", dir=place, ignore_cleanup_errors=True)
+            path = Path(held.enter_context(folder), "socket")
+            self._door = held.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            self._door.bind(str(path))
+            path.chmod(0o600)
+            self._door.listen(1)
+            self._door.setblocking(False)
+            self._bell, rung = map(held.enter_context, socket.socketpair())
+            self._ready = held.enter_context(selectors.DefaultSelector())
+            for end in (rung, self._door):
+                self._ready.register(end, selectors.EVENT_READ)
+            self._held = held.pop_all()
         self._acceptor = threading.Thread(target=self._accept, name="egress", daemon=True)
         self._acceptor.start()
         return Gate(path, self._allowed, self._direct)
@@ -126,65 +129,65 @@ class Egress:
             self._closed.set()
             for end in self._open:
                 _cut(end)
-        self._bell.close()
+        _cut(self._bell)
         self._acceptor.join()
         for thread in tuple(self._serving):
             thread.join(_LAST)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._held.close()
         if self.refused:
             self._log.warning("egress_refusals", times=self.refused)
 
     def _accept(self) -> None:
         """Take the sandbox's listeners, from the first who comes, and then what comes to them, until the end."""
-        with contextlib.ExitStack() as held, selectors.DefaultSelector() as ready:
-            for end in (self._rung, self._door):
-                ready.register(held.enter_context(end), selectors.EVENT_READ)
-            while True:
-                for key, _ in ready.select():
-                    if self._closed.is_set():
-                        return
-                    client = self._next(key.fileobj)
-                    if client is None:
-                        continue
-                    if key.fileobj is not self._door:
-                        self._welcome(client, key.data)
-                        continue
-                    ready.unregister(self._door)
-                    self._door.close()
-                    for listener, place in zip(self._handed_over(client), (None, *self._direct), strict=False):
-                        ready.register(held.enter_context(listener), selectors.EVENT_READ, place)
+        while True:
+            for key, _ in self._ready.select():
+                if self._closed.is_set():
+                    return
+                listener: socket.socket = key.fileobj  # type: ignore[assignment]
+                try:
+                    client, _ = listener.accept()
+                except BlockingIOError:  # it has gone again
+                    continue
+                except OSError:  # no descriptor left, until others are closed
+                    self._closed.wait(_PAUSE)
+                    continue
+                if listener is self._door:
+                    self._take_over(client)
+                else:
+                    self._welcome(client, key.data)
 
-    def _next(self, listener: Any) -> socket.socket | None:
-        try:
-            client: socket.socket = listener.accept()[0]
-        except BlockingIOError:  # it has gone again
-            return None
-        except OSError:  # no descriptor left, until a tunnel ends
-            self._closed.wait(_PAUSE)
-            return None
-        return client
-
-    def _handed_over(self, giver: socket.socket) -> list[socket.socket]:
-        numbers: list[int] = []
+    def _take_over(self, giver: socket.socket) -> None:
+        """Serve the listeners that come through the socket, and say so, which starts the program."""
+        self._ready.unregister(self._door)
+        self._door.close()
         giver.settimeout(self._patience.opening)
-        with giver, self._watched(giver), contextlib.suppress(OSError):
-            _, numbers, _, _ = socket.recv_fds(giver, 1, 1 + len(self._direct))
-        if not numbers:
-            self._log.warning("egress_broken", error="the sandbox handed no listener over")
-        listeners = [socket.socket(fileno=number) for number in numbers]
-        for listener in listeners:
-            listener.set_inheritable(False)
-            listener.setblocking(False)
-        return listeners
+        with giver, self._watched(giver):
+            try:
+                count, numbers, _, _ = socket.recv_fds(giver, 1, 1 + len(self._direct))
+                listeners = [self._held.enter_context(socket.socket(fileno=number)) for number in numbers]
+                if count != bytes([len(listeners)]):
+                    raise OSError(f"of the sandbox's listeners {len(listeners)} arrived")
+                for listener, place in zip(listeners, (None, *self._direct), strict=False):
+                    listener.set_inheritable(False)
+                    listener.setblocking(False)
+                    self._ready.register(listener, selectors.EVENT_READ, place)
+                giver.sendall(b".")
+            except OSError as error:
+                self._log.warning("egress_broken", error=str(error))
 
     def _welcome(self, client: socket.socket, place: tuple[str, int] | None) -> None:
-        if self._free.acquire(blocking=False):
-            thread = threading.Thread(target=self._serve, args=(client, place), name="tunnel", daemon=True)
-            self._serving.add(thread)
-            thread.start()
-        else:
+        if not self._free.acquire(blocking=False):
             with client, contextlib.suppress(OSError):
                 _answer(client, "503 Service Unavailable")
+            return
+        thread = threading.Thread(target=self._serve, args=(client, place), name="tunnel", daemon=True)
+        self._serving.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads: one connection less, not all
+            self._serving.discard(thread)
+            self._free.release()
+            client.close()
 
     def _serve(self, client: socket.socket, place: tuple[str, int] | None) -> None:
         try:
@@ -193,7 +196,7 @@ class Egress:
                     self._asked(client)
                 else:
                     self._lead(client, place)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread for the way back
             self._log.debug("egress_broken", error=str(error))
         finally:
             self._free.release()

@@ -11,11 +11,11 @@ from urllib.parse import unquote, urlsplit
 
 from orchestrator.errors import Misconfigured
 
-_LONGEST = 8 * 1024  # bytes of its answer's head
+_HEAD = 8 * 1024  # bytes of its answer's head
 
 
 def spelled(host: str, port: int) -> str:
-    """The one form in which a child may name the place."""
+    """The one form in which a request for a tunnel names the place."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -58,7 +58,7 @@ class Proxy:
             while not head.endswith(b"\r\n\r\n"):  # byte by byte: what follows belongs to the tunnel
                 byte = server.recv(1)
                 head += byte
-                if not byte or len(head) > _LONGEST:
+                if not byte or len(head) > _HEAD:
                     raise OSError("the operator's proxy gave no answer")
             if not re.match(rb"HTTP/1\.[01] 200\b", head):
                 raise OSError("the operator's proxy refused")

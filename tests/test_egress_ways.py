@@ -7,10 +7,10 @@ import random
 import resource
 import signal
 import socket
-import stat
 import subprocess
 import threading
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +119,46 @@ def test_a_port_of_a_place_on_loopback_leads_straight_there() -> None:
         assert started(gate, [spare_port(), free], script).stdout == "HTTP/1.1 502 Bad Gateway\n"
 
 
+def test_each_port_leads_to_its_own_place() -> None:
+    with (
+        upstream(lambda end: end.sendall(b"one\n")) as one,
+        upstream(lambda end: end.sendall(b"two\n")) as two,
+        Egress([url(one), url(two)], {}) as gate,
+    ):
+        ports = {port: spare_port() for _, port in gate.direct}
+        script = "".join(f"exec 3<>/dev/tcp/127.0.0.1/{ports[port]}; head -n 1 <&3;" for port in (one, two))
+        assert started(gate, [spare_port(), *ports.values()], script).stdout == "one\ntwo\n"
+
+
 def test_a_port_leads_to_the_first_of_two_places() -> None:
     with Egress([url(8080, "localhost"), "https://api.model.test", url(8080), url(9090)], {}) as gate:
         assert sorted(gate.direct) == [("127.0.0.1", 9090), ("localhost", 8080)]
+
+
+@contextmanager
+def descriptors(more: int) -> Iterator[None]:
+    """This process can open only so many more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as free:
+        *_, beyond = (free.enter_context(socket.socket()).fileno() for _ in range(more + 1))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (beyond, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_program_does_not_start_where_the_daemon_has_no_descriptors(lines: list[Any]) -> None:
+    with (
+        Egress([url(80)], {}) as gate,
+        closing(handoff.listen(0)) as one,
+        closing(handoff.listen(0)) as two,
+        descriptors(2),  # for the ends of the connection; then the place of the door is free for one listener
+        pytest.raises(OSError, match="did not take the listeners"),
+    ):
+        handoff.hand_over(str(gate.socket), [one, two])
+    told = [(line["event"], line["error"]) for line in lines if line["log_level"] == "warning"]
+    assert told == [("egress_broken", "of the sandbox's listeners 1 arrived")]
 
 
 def test_connections_wait_while_the_daemon_has_no_descriptor_for_them() -> None:
@@ -132,22 +169,16 @@ def test_connections_wait_while_the_daemon_has_no_descriptor_for_them() -> None:
             tried.set()
             return super().wait(timeout)
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     egress = Egress(["https://api.model.test"], {})
     egress._closed = Closed()
     with egress as gate, closing(socket.socket()) as end:
         address = ("127.0.0.1", handed(gate))
         with asked(gate, connect("evil.example:443")) as first:  # the listeners have arrived
             head(first)
-        with closing(socket.socket()) as probe:
-            lowest = probe.fileno()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-        try:
+        with descriptors(0):
             end.settimeout(20)
             end.connect(address)
             assert tried.wait(20)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         end.sendall(connect("evil.example:443"))
         assert head(end).startswith(b"HTTP/1.1 403 ")
 
@@ -178,21 +209,46 @@ def test_one_who_comes_with_nothing_is_told_in_the_log(lines: list[Any], speaks:
     assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["egress_broken"]
 
 
-def test_no_other_program_of_the_daemon_gets_what_was_handed_over() -> None:
-    before = inherited()
-    with Egress([], {}) as gate:
+def test_a_listener_holds_up_nobody_and_is_for_the_daemon_alone() -> None:
+    egress = Egress([url(80)], {})
+    with egress as gate, closing(handoff.listen(0)) as one, closing(handoff.listen(0)) as two:
+        handoff.hand_over(str(gate.socket), [one, two])
+        _, *taken = egress._ready.get_map().values()
+        assert [os.get_blocking(key.fd) for key in taken] == [False, False]
+        assert [os.get_inheritable(key.fd) for key in taken] == [False, False]
+
+
+def test_a_connection_that_finds_no_thread_is_one_less_not_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, refused = threading.Thread.start, threading.Event()
+
+    def no_tunnel(thread: threading.Thread) -> None:
+        if thread.name == "tunnel" and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", no_tunnel)
+    with Egress(["https://api.model.test"], {}) as gate:
+        with asked(gate, b"") as end:
+            assert end.recv(1) == b""
+        assert refused.is_set()
         assert status(gate, connect("evil.example:443")) == 403
-        assert inherited() == before
 
 
-def inherited() -> set[int]:
-    """The sockets of this process that its children would have."""
-    found = set()
-    for number in (int(entry.name) for entry in Path("/dev/fd").iterdir()):
-        with suppress(OSError):  # that of the look itself is gone
-            if stat.S_ISSOCK(os.fstat(number).st_mode) and os.get_inheritable(number):
-                found.add(number)
-    return found
+def test_a_tunnel_without_a_thread_for_its_way_back_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def no_way_back(thread: threading.Thread) -> None:
+        if thread.name == "tunnel-back":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", no_way_back)
+    with upstream(echo) as port, Egress([url(port)], {}) as gate:
+        with asked(gate, connect(f"127.0.0.1:{port}")) as end:
+            assert head(end).startswith(b"HTTP/1.1 200 ")
+            assert end.recv(1) == b""
+        assert status(gate, connect("evil.example:443")) == 403
 
 
 def test_the_end_does_not_wait_for_one_who_keeps_his_listeners() -> None:

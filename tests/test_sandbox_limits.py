@@ -11,8 +11,9 @@ import uuid
 import psutil
 import pytest
 
+from orchestrator.egress import Egress
 from orchestrator.process import Cause
-from orchestrator.sandbox import Bubblewrap, Ration
+from orchestrator.sandbox import Bubblewrap, Ration, Walls
 from tests.boxed import Box, box, bwrap, walled
 from tests.test_process import eventually
 
@@ -26,6 +27,18 @@ def test_too_many_processes_are_refused(box: Box) -> None:
     ended = box.run("/bin/sh", "-c", script, sandbox=small)
     assert "Cannot fork" in box.output.read_text() or "Resource temporarily" in box.output.read_text()
     assert ended.cause is Cause.EXITED
+
+
+def test_an_agent_has_the_limits_of_a_command(box: Box) -> None:
+    sandbox = Bubblewrap(ration=Ration(processes=345, memory=3 << 30, file=2 << 20))
+    script = "ulimit -Sa; ulimit -Ha"
+    box.run("bash", "-c", script, sandbox=sandbox)
+    commands = box.output.read_text()
+    with Egress(["https://api.model.test"], {}) as gate:
+        box.run("bash", "-c", script, sandbox=sandbox, walls=Walls(write=(box.work,), gate=gate))
+    assert box.output.read_text() == commands
+    for most in ("-c) 0", f"-d) {3 << 20}", f"-f) {2 << 10}", "-u) 345"):
+        assert commands.count(f"{most}\n") == 2
 
 
 def test_a_large_file_is_cut(box: Box) -> None:

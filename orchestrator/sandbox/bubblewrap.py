@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,8 @@ class Bubblewrap:
     def __init__(self, tools: Sequence[Path] = (), ration: Ration = RATION) -> None:
         """`tools`: more folders to read. Missing without bubblewrap or prlimit, ValueError for a home folder."""
         self._program = _installed("bwrap", "bubblewrap")
-        self._prlimit = [_installed("prlimit", "util-linux"), *_limits(ration)]
+        self._prlimit = _installed("prlimit", "util-linux")
+        self._limits = _limits(ration)
         if wrong := [tool for tool in tools if opens_a_home(tool)]:
             raise ValueError(f"{wrong[0]} would open the account's home folder")
         self._tools = tuple(tools)
@@ -87,7 +89,7 @@ class Bubblewrap:
         """See `Sandbox.wrap`. `cwd` must lie in what the walls, the system or the tools open."""
         checked(walls)
         program = located(argv[0], cwd, env)
-        inner = [*self._prlimit, str(program), *argv[1:]]
+        inner = [str(program), *argv[1:]]
         needed = self._needed(program, env.get("PATH", os.defpath), walls.gate is not None)
         if cwd != Path("/tmp") and not within(cwd, [*walls.write, *walls.read, *needed, *SYSTEM]):
             raise ValueError(f"{cwd} is behind the walls")
@@ -102,7 +104,10 @@ class Bubblewrap:
             network += ["--ro-bind", str(walls.gate.socket), str(socket), "--ro-bind", str(HANDOFF), str(script)]
             direct = [port for _, port in walls.gate.direct]
             proxy = next(port for port in range(_PROXY_PORT, 65536) if port not in direct)
-            inner, env = through(socket, script, inner, env, [proxy, *direct])
+            limits = {getattr(resource, f"RLIMIT_{name.upper()}"): most for name, most in self._limits.items()}
+            inner, env = through(socket, script, inner, env, [proxy, *direct], limits)
+        else:
+            inner = [self._prlimit, *(f"--{name}={most}:{most}" for name, most in self._limits.items()), *inner]
         mounts = self._mounts(walls, needed, env.get("HOME"))
         return [
             *(*self._front, *self._constant, *network, *mounts, "--remount-ro", "/", "--chdir", str(cwd), "--"),
@@ -157,12 +162,12 @@ def _kernel() -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", platform.release())[:2])
 
 
-def _limits(ration: Ration) -> list[str]:
-    """The options of prlimit. It runs inside, where from Linux 5.14 on only the sandbox's own processes count."""
+def _limits(ration: Ration) -> dict[str, int]:
+    """Names of resources and the most of each; set inside, where from Linux 5.14 on only its own processes count."""
     given = {"core": 0, "data": ration.memory, "fsize": ration.file}
     if _kernel() >= (5, 14):
         given["nproc"] = ration.processes
-    return [f"--{name}={most}:{most}" for name, most in given.items() if most is not None]
+    return {name: most for name, most in given.items() if most is not None}
 
 
 def _front(ration: Ration) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from orchestrator import handoff
@@ -148,15 +149,21 @@ def interpreter() -> Path:
 
 
 def through(
-    socket: Path, script: Path, argv: Sequence[str], env: Mapping[str, str], ports: Sequence[int]
+    socket: Path,
+    script: Path,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    ports: Sequence[int],
+    limits: Mapping[int, int] = MappingProxyType({}),
 ) -> tuple[list[str], dict[str, str]]:
     """Command line and environment that start `argv` once `script` has handed its `ports` to a gate's `socket`.
 
-    The first one is the proxy's.
+    The first port is the proxy's. `limits`: the most of resources, by their numbers, that it sets on the way.
     """
     proxy, direct = f"http://127.0.0.1:{ports[0]}", "127.0.0.1,localhost,::1"
     own = {name: direct if name.lower() == "no_proxy" else proxy for name in _PROXIES}
-    start = [str(interpreter()), "-I", "-S", str(script), str(socket), ",".join(map(str, ports))]
+    given = ",".join(f"{number}={most}" for number, most in limits.items())
+    start = [str(interpreter()), "-I", "-S", str(script), str(socket), ",".join(map(str, ports)), given]
     return [*start, *argv], {**env, **own}
 
 
