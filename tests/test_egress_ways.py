@@ -80,10 +80,10 @@ def test_a_proxy_of_another_kind_is_the_operators_mistake(value: str) -> None:
         Egress([], {"HTTPS_PROXY": value})
 
 
-def started(gate: Gate, ports: list[int], script: str, **more: Any) -> subprocess.CompletedProcess[str]:
+def started(gate: Gate, ports: list[int], script: str) -> subprocess.CompletedProcess[str]:
     """A shell script as a sandbox starts it, in the tests' own network."""
     argv, env = through(gate.socket, HANDOFF, ["/bin/bash", "-c", script], os.environ, ports)
-    return subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=30, **more)
+    return subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=30)
 
 
 def spare_port() -> int:
