@@ -33,7 +33,7 @@ _HOUR = 3600.0
 _DAY = 86400.0
 _WORKTREE = re.compile(r"(?:issue|merge|pr-review)-\d+")
 _ASIDE = re.compile(r"(?P<name>.+)\.kept-\d+")
-_SEEN = re.compile(r"refs/remotes/(?:pull/(?P<pull>\d+)/head|origin/feature/issue-(?P<issue>\d+))")
+_SEEN = re.compile(r"refs/remotes/pull/(\d+)/head")
 _SCRATCH = re.compile(r"orchestrator-(?:index-)?[a-z0-9_]{8}")  # as `tempfile` names them for worktrees and agents
 
 
@@ -122,7 +122,7 @@ def _saved_work(done: Collected, mirror: Mirror, live: Collection[str], before: 
 
 def _worktrees(done: Collected, folder: Path, mirror: Mirror, live: Collection[str], before: float) -> None:
     there = {path.name for path in _files(folder, "*") if _WORKTREE.fullmatch(path.name)}
-    registered = {path.name for path in _files(mirror.path / "worktrees", "*")}
+    registered = {path.name for kind in ("trees", "worktrees") for path in _files(mirror.path / kind, "*")}
     left = []
     for name in sorted((there | registered).difference(live)):
         with done.boundary(name):
@@ -135,13 +135,14 @@ def _worktrees(done: Collected, folder: Path, mirror: Mirror, live: Collection[s
 
 
 def _refs_of_the_remote(done: Collected, mirror: Mirror, live: Collection[str], before: float) -> None:
-    """Heads that were fetched or pushed for one item: a fetch brings them again, and each makes every look slower."""
+    """Heads of pull requests that were fetched for one item: a fetch brings them again, and each makes looks slower."""
     numbers = {name.rpartition("-")[2] for name in live}
     with done.boundary("heads of the remote"):
-        for line in mirror.call("for-each-ref", "--format=%(refname) %(objectname)", "refs/remotes").text.splitlines():
+        listed = mirror.call("for-each-ref", "--format=%(refname) %(objectname)", "refs/remotes/pull")
+        for line in listed.text.splitlines():
             ref, _, sha = line.partition(" ")
             of_item = _SEEN.fullmatch(ref)
-            if of_item is None or (of_item["pull"] or of_item["issue"]) in numbers:
+            if of_item is None or of_item[1] in numbers:
                 continue
             if not changed_since(mirror.path / ref, before):
                 with done.boundary(ref), mirror.lock:

@@ -133,8 +133,8 @@ def look_first(why: str, head: str, trigger: str, draft: bool) -> str:
     return f"{why}, so a person has to look at them before it is merged. When they are as they should be, {ready}{how}."
 
 
-def pull_body(job: Job, first: str, checked: Sequence[str], label: str, trigger: str) -> str:
-    """`first`: what to look at before all; `trigger`: the merge command, "" where it is switched off."""
+def pull_body(job: Job, first: str, checked: Sequence[str], left_out: str, label: str, trigger: str) -> str:
+    """`first`: what to look at before all; `left_out`: see there; `trigger`: the merge command, "" where it is off."""
     merge = f"- a comment with the line `{trigger}` checks and merges this pull request\n" if trigger else ""
     checks = (
         "Set-up commands that passed in the worktree: " + ", ".join(f"`{c}`" for c in checked) + "."
@@ -143,7 +143,7 @@ def pull_body(job: Job, first: str, checked: Sequence[str], label: str, trigger:
     )
     return cap(
         f"Closes #{job.number}\n\n{first and f'**Look first:** {first}{chr(10) * 2}'}"
-        f"### What was done\n\n{inert(job.summary)}\n\n"
+        f"### What was done\n\n{inert(job.summary)}\n\n{left_out and f'{left_out}{chr(10) * 2}'}"
         f"### How it was checked\n\n{checks}\n\n"
         f"### Cost\n\n{spent(job)}, attempt {job.attempt}.\n\n"
         "<details><summary>Commands</summary>\n\n"
@@ -151,11 +151,32 @@ def pull_body(job: Job, first: str, checked: Sequence[str], label: str, trigger:
     )
 
 
-def no_change(job: Job, explanation: str, label: str) -> str:
-    said = inert(explanation) or "(it gave no explanation)"
+def left_out(job: Job, byproducts: Sequence[str], ignored: Sequence[str], kept: bool) -> str:
+    """What the agent's worktree held and the commit does not, a sentence for each sort; empty where there is none."""
+    said = []
+    if byproducts:
+        said.append(f"Not in the commit, as byte code, caches and the like never are: {_paths(byproducts)}.")
+    if ignored:
+        said.append(f"Not in the commit, because `.gitignore` names it: {_paths(ignored)}.")
+    if kept:
+        said.append(
+            "What no commit of the branch holds (ignored files, a stash, another branch) is saved on the daemon's "
+            f"machine for some days: `orchestrator salvage {job.number}`."
+        )
+    return " ".join(said)
+
+
+def _paths(names: Sequence[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"`{inert(name)}`" for name in names[:most]) + more
+
+
+def no_change(job: Job, left_out: str, label: str) -> str:
+    said = inert(job.summary) or "(it gave no explanation)"
+    more = f"{left_out}\n\n" if left_out else ""
     return (
         f"The agent changed nothing on {short(job.base)}, so there is no pull request ({spent(job)}). Its own "
-        f"explanation:\n\n{said}\n\nNext: make the issue clearer and label it `{label}` again, or close it."
+        f"explanation:\n\n{said}\n\n{more}Next: make the issue clearer and label it `{label}` again, or close it."
     )
 
 

@@ -126,7 +126,8 @@ class Watch:
         folder = place_folder(self._settings.worktree_base, self.name)
         identity = Identity(self._me.login, f"{self._me.id}+{self._me.login}@users.noreply.github.com")
         cone, access = self._settings.sparse_folders, Access(repo.clone_url, self._token)
-        mirror = Mirror(folder / "mirror.git", access, identity, sandbox=self._sandbox, cone=cone)
+        path, default = folder / "mirror.git", repo.default_branch
+        mirror = Mirror(path, access, identity, sandbox=self._sandbox, cone=cone, default=default)
         return Place(repo, self._api, mirror, folder, self._me, Marks(self._token, self._me.id))
 
     def _carry_out(self, decision: Decision, end: Callable[[Cancel], None]) -> bool:

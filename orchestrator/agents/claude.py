@@ -206,7 +206,7 @@ class Claude:
 
         instructions = task.instructions.resolve()
         own = (task.cwd,) if task.role is Role.IMPLEMENT else ()
-        seen = (instructions, *task.see, task.cwd / ".git" if own else task.cwd)
+        seen = (instructions, *task.see, *(() if own else (task.cwd,)))
         with self._way_out() as gate, self._session(task) as session:
             try:
                 return run(

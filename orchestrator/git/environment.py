@@ -97,15 +97,16 @@ class Scratch:
     """
 
     folder: Path
-    objects: Path  # those that are there already, to be read
+    objects: tuple[Path, ...]  # those that are there already, to be read
     wrap: Callable[[Sequence[str], Path, Mapping[str, str]], tuple[list[str], dict[str, str]]] | None = None
+    index: str = "index"  # its name in the folder
 
     @property
     def variables(self) -> dict[str, str]:
         return {
-            "GIT_INDEX_FILE": str(self.folder / "index"),
+            "GIT_INDEX_FILE": str(self.folder / self.index),
             "GIT_OBJECT_DIRECTORY": str(self.folder / "objects"),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self.objects),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": ":".join(map(str, self.objects)),
         }
 
 

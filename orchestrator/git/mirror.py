@@ -1,9 +1,9 @@
 """The daemon's own bare clone of a repository: all history, no files of its own.
 
 Refs in it:
-- `refs/remotes/origin/<branch>`, `refs/remotes/pull/<n>/head`: what the remote had at the last fetch or push;
-- `refs/heads/<branch>`: branches of worktrees, ours alone;
-- `refs/orchestrator/start/<worktree>`, `refs/orchestrator/salvage/<worktree>/<n>`: see `Worktree`.
+- `refs/remotes/origin/<branch>`, `refs/tags/<tag>`: every branch and tag of the remote, as at the last fetch or push;
+- `refs/remotes/pull/<n>/head`: heads of pull requests that were fetched;
+- `refs/orchestrator/start/<worktree>`, `.../head/<worktree>`, `.../salvage/<worktree>/<n>`: see `Worktree`.
 
 Guaranteed: whatever moves refs or worktrees holds `lock` (threads and processes); merges and diffs are made
 from commits alone, so that no `.gitattributes` of a pull request hides a change or settles a conflict; the
@@ -40,6 +40,7 @@ LARGEST_DIFF = 16 * 1024 * 1024  # bytes
 LOCK_TRIES = 4  # one command can meet several locks, one after the other
 TRASH = ".trash-"
 
+_BRANCHES = "refs/remotes/origin/"
 _REF = r"refs/[^\s~^:?*\[\\\x00-\x1f\x7f]+"
 _REV = re.compile(rf"(?:[0-9a-f]{{40}}|{_REF})(?:\^|\^\{{tree\}})?")
 _DIFF = [
@@ -79,7 +80,7 @@ class Mirror:
     """The bare clone at `path` of the repository that `access` names. `timeout`: seconds for one fetch.
 
     `sandbox`: what holds a git that reads files which others wrote. `cone`: the folders that its worktrees hold where
-    work is done on a branch; none: everything.
+    work is done on a branch; none: everything. `default`: the repository's default branch, for `origin/HEAD`.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Mirror:
         timeout: float = 1800,
         sandbox: Sandbox = OPEN,
         cone: Sequence[str] = (),
+        default: str = "",
     ) -> None:
         self.path = path.parent.resolve() / path.name
         self.access = access
@@ -98,6 +100,7 @@ class Mirror:
         self.lock = Lock(self.path.with_name(self.path.name + ".lock"))
         self.sandbox = sandbox
         self.cone = tuple(cone)
+        self.default = default
         self._timeout = timeout
         self._ready = False
         self._damaged = False
@@ -115,6 +118,11 @@ class Mirror:
     def base(self) -> Path:
         """The folder that holds the mirror and its worktrees; nothing outside of it is ever deleted."""
         return self.path.parent
+
+    @property
+    def objects(self) -> Path:
+        """The folder of its objects, which worktrees read too."""
+        return self.path / "objects"
 
     def examine(self) -> None:
         """Retry when the mirror is found to be damaged: `ensure` will make it anew."""
@@ -151,37 +159,31 @@ class Mirror:
             damage.take_over(aside, self.path, LOCAL_TIMEOUT)
 
     def fetch(self, *refs: str) -> None:
-        """Bring `refs/heads/B` and `refs/pull/N/head` to where `tracking()` says.
+        """Bring every branch and tag, and of `refs` the heads of pull requests, to where `tracking()` says.
 
-        A ref that the remote does not have is deleted here too, so that `sha()` answers None.
-        Raises Retry on network trouble, Missing when the remote is gone or refuses the token.
+        A name that the remote does not have any more goes first, so that one below or above it finds room, and `sha()`
+        answers None for it. Raises Retry on network trouble, Missing when the remote is gone or refuses the token.
         """
-        wanted = list(refs)
+        pulls = [ref for ref in dict.fromkeys(refs) if not tracking(ref).startswith(_BRANCHES)]
         with self.lock:
-            while wanted:
-                specs = [f"+{ref}:{tracking(ref)}" for ref in wanted]
+            while True:
                 try:
                     self._remote(
-                        *[
-                            "fetch",
-                            "--quiet",
-                            "--no-tags",
-                            "--no-write-fetch-head",
-                            "--no-recurse-submodules",
-                            "--no-auto-maintenance",
-                        ],
-                        *("--end-of-options", self.access.url, *specs),
+                        *("fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head"),
+                        *("--no-recurse-submodules", "--no-auto-maintenance", "--end-of-options", self.access.url),
+                        *(f"+refs/heads/*:{_BRANCHES}*", "+refs/tags/*:refs/tags/*"),
+                        *(f"+{ref}:{tracking(ref)}" for ref in pulls),
                         at=self.place,
                         timeout=self._timeout,
                     )
                     return
                 except GitError as error:
                     gone = absent_ref(error)
-                    if gone not in wanted:
+                    if gone not in pulls:
                         raise
                     if self.remote_sha(gone) is not None:
                         raise Retry(f"{gone} came and went on the remote.") from error
-                    wanted.remove(gone)
+                    pulls.remove(gone)
                     self.call("update-ref", "-d", tracking(gone))
 
     def remote_sha(self, ref: str) -> str | None:
@@ -379,7 +381,7 @@ def tracking(ref: str) -> str:
     """The name in the mirror of the remote's `refs/heads/B` or `refs/pull/N/head`."""
     _rev(ref)
     if ref.startswith("refs/heads/"):
-        return f"refs/remotes/origin/{ref.removeprefix('refs/heads/')}"
+        return f"{_BRANCHES}{ref.removeprefix('refs/heads/')}"
     if re.fullmatch(r"refs/pull/\d+/head", ref):
         return f"refs/remotes/{ref.removeprefix('refs/')}"
     raise ValueError(f"not a ref that is fetched: {ref!r}")

@@ -20,7 +20,7 @@ _PLANTED = (
 
 def seal(mirror: Path, identity: Identity) -> None:
     """Put back what an agent may have planted to have our git run a program or see other files (A30-A33)."""
-    wanted = _config(identity)
+    wanted = own_config(identity, bare=True)
     for name in _PLANTED:
         (mirror / name).unlink(missing_ok=True)
     config = mirror / "config"
@@ -28,14 +28,17 @@ def seal(mirror: Path, identity: Identity) -> None:
         write_whole(config, wanted)
 
 
-def _config(identity: Identity) -> bytes:
+def own_config(identity: Identity, bare: bool) -> bytes:
+    """What stands in the config of every repository that the daemon makes."""
     case = "\tignorecase = true\n\tprecomposeunicode = true\n" if sys.platform == "darwin" else ""
-    name, email = (
-        "".join(f"\\{char}" if char in '"\\' else char for char in text if char.isprintable())
-        for text in (identity.name, identity.email)
-    )
+    name, email = (quoted("".join(filter(str.isprintable, text))) for text in (identity.name, identity.email))
     return (
-        f"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n{case}"
-        f'[user]\n\tname = "{name}"\n\temail = "{email}"\n'
+        f"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = {str(bare).lower()}\n{case}"
+        f"[user]\n\tname = {name}\n\temail = {email}\n"
         "[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
     ).encode()
+
+
+def quoted(text: str) -> str:
+    """A value, or the name of a subsection, as a config file holds it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

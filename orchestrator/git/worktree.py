@@ -1,13 +1,15 @@
-"""A folder with the files of one commit, cut from the mirror, for one agent or one set of commands.
+"""A folder with the files of one commit and a repository of its own, for one agent or one set of commands.
 
 `create` makes it whatever a crash, a person or an agent left in its place; what would be lost with that is
 kept first under `refs/orchestrator/salvage/<name>/<n>` in the mirror (or, when git cannot read it, in a folder
-`<name>.kept-<n>` beside it). A worktree that is still being made carries git's own lock `initializing`; a
-creation that was cut off is known by it and holds nothing to keep.
+`<name>.kept-<n>` beside it). A creation that was cut off is known by its mark and holds nothing to keep.
 
-Guaranteed: every call names the repository, its common folder and the work tree from our own knowledge, so
-that a `.git` file that was replaced leads nowhere (A32, A33); commits are built in an index of our own, so
-that neither a corrupt index nor its flags hide a change; nothing outside of the mirror's folder is deleted.
+Its `.git` is a clone that borrows the mirror's objects (`SharedClone`): git works in it as in any clone, and nothing
+that is written there reaches the mirror but by `collect` and `save`.
+
+Guaranteed: no repository, config or index that others wrote is ever used by a command of ours, which name the mirror,
+the work tree and an index of our own (A32, A33); nothing outside of the mirror's folder is deleted. What `collect`
+commits is what changed since the work began: after the checkout with its conversions, and after `work_begins`.
 Not guaranteed: two writers in one worktree. The caller ends all processes of a run before it calls
 `collect`, `save` or `remove`.
 
@@ -16,24 +18,42 @@ The names of two worktrees of one mirror must differ.
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.errors import Refused
-from orchestrator.git import cone, content
+from orchestrator.git import byproducts, cone, content
 from orchestrator.git.disk import changed_since, discard, discard_later
-from orchestrator.git.environment import EMPTY_TREE
+from orchestrator.git.environment import EMPTY_TREE, Place
 from orchestrator.git.mirror import LARGEST_DIFF, Mirror
-from orchestrator.git.registration import Registration, holders
+from orchestrator.git.registration import Registration
 from orchestrator.git.run import GitError
 from orchestrator.git.salvage import UNSAID, keep, keep_tree
-from orchestrator.git.staging import staging
+from orchestrator.git.staging import Changes, Staging, staging
+from orchestrator.git.zero_line import ZeroLine
 
+IGNORED_MOST = 16 * 1024 * 1024  # bytes of ignored files that are saved
+
+_IN_NO_COMMIT = "no commit of its branch holds it"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?<!\.lock)(?<!\.)")
-_ADD = (
-    *("worktree", "add", "--quiet", "--no-checkout", "--force"),
-    *("--lock", "--reason", "initializing"),
-)
+_SPECIAL = re.compile(r"([\\*?\[ ])")
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What `collect` made: the new HEAD, and what it left out, folders ending in `/`.
+
+    `byproducts`: byte code, caches and the like; `ignored`: what the repository's own rules ignore, made since the work
+    began; `kept`: whether some of the latter, a stash or another branch was saved, since no commit of HEAD holds it.
+    """
+
+    head: str
+    byproducts: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    kept: bool = False
 
 
 class Worktree:
@@ -48,109 +68,120 @@ class Worktree:
         self.name = path.name
         self._known = Registration(mirror, self.path)
 
-    def create(self, sha: str, branch: str | None) -> None:
+    def create(self, sha: str, branch: str | None, base: str = "") -> None:
         """Make the worktree at `sha`, on `branch` (set to `sha`) or detached, in place of whatever is there.
 
-        A detached one holds everything, whatever the mirror's cone is: a review or a test of a part would pass for one
-        of the whole.
+        `base`: the remote's branch that is a local branch too. A detached one holds everything, whatever the mirror's
+        cone is: a review or a test of a part would pass for one of the whole.
         """
-        why = "another attempt took its place"
+        known, narrow = self._known, self.mirror.cone if branch is not None else ()
         with self.mirror.lock:
-            trash = self._replace(why)
-            moves = [f"update {self._known.start} {sha}"]
-            if branch is not None:
-                trash += self._free(branch, sha, why)
-                moves.append(f"update refs/heads/{branch} {sha}")
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.mirror.update(*moves)
-            self.mirror.call(*_ADD, *(["--detach", "--"] if branch is None else ["--"]), str(self.path), branch or sha)
-        narrow = self.mirror.cone if branch is not None else ()
+            trash = self._replace("another attempt took its place")
+            known.begin()
+            self.mirror.update(f"update {known.start} {sha}")
+        self.path.mkdir(parents=True)
         if narrow:
-            self._known.narrow(narrow)
+            known.narrow(narrow)
+        known.clone.make(sha, branch, base, cone.patterns(narrow) if narrow else b"")
+        known.clone.exclude(byproducts.PATTERNS)
         # The slow half: writing files needs no lock, and would keep every other item waiting.
-        self._known.call(*(cone.SWITCHES if narrow else ()), "reset", "--hard", "--quiet")
-        self._known.finished(sha)
+        self.mirror.call("reset", "--hard", "--quiet", at=Place(known.clone.folder, None, self.path))
+        known.finished(sha)
+        known.clone.believe_index()
         discard_later(trash)
+
+    def work_begins(self) -> None:
+        """Take what stands here now for the zero line: what was copied in or left by set-up commands is no change."""
+        with staging(self._known, self.head()) as files:
+            differing, ignored = files.standing()
+        self._known.zero_line = ZeroLine.of(self.path, differing, ignored)
+        left = ("/" + _SPECIAL.sub(r"\\\1", path) for path in differing if "\n" not in path)
+        self._known.clone.exclude((*byproducts.PATTERNS, *left))
 
     def usable(self) -> bool:
         """Whether it is there whole, so that somebody could go on in it."""
         known = self._known
-        return self.path.is_dir() and not self.path.is_symlink() and not known.half_made and known.head() is not None
+        whole = self.path.is_dir() and not self.path.is_symlink() and known.clone.is_there and not known.half_made
+        return whole and known.as_made() is not None and known.head() is not None
 
     def settle(self) -> None:
         """Let somebody go on in it whose last command was killed; the files stay as they are."""
-        self._known.settle()
-        self._known.restore_link()
+        self._known.clone.settle()
 
     def save(self, name: str, why: str = UNSAID) -> str | None:
-        """Keep the commits and files that only this worktree has, ignored files apart; the worktree is unchanged.
+        """Keep the commits, stashes and files that only this worktree has; the worktree is unchanged.
 
-        `why` as in `salvage.keep`. Returns the kept commit (the same one again when nothing changed since), None when
-        all of it is known to the remote. Nested repositories are left out. Raises GitError or OSError when the files
-        cannot be read.
+        Ignored files that are new are kept too, up to 16 MiB; byproducts are not. `why` as in `salvage.keep`. Returns
+        the kept commit of the files (the same one again when nothing changed since), else of a stash or another
+        branch; None when all of it is known to the remote. Nested repositories are left out. Raises GitError or OSError
+        when the files cannot be read.
         """
-        head = self._known.head()
+        head = self._known.head_or_start()
+        aside = self._keep_commits(name, why, head)
         tree = self._snapshot(head)
         if head is not None and tree in (EMPTY_TREE, self._tree_of(head)):
-            return keep(self.mirror, name, head, why)
-        return None if tree == EMPTY_TREE else keep_tree(self.mirror, name, tree, head, why)
+            return keep(self.mirror, name, head, why) or aside
+        return aside if tree == EMPTY_TREE else keep_tree(self.mirror, name, tree, head, why)
 
-    def collect(self, message: str) -> str:
-        """Commit what is in the tree, tracked or not, ignored files apart, on top of HEAD; returns the new HEAD.
+    def collect(self, message: str) -> Collected:
+        """Commit what was changed here since the work began, on top of HEAD.
 
         Raises Refused when HEAD does not descend from where the worktree started, when a merge was left with
         conflicts, and for anything that `content` does not let in.
         """
-        if not self._known.exists:
+        known = self._known
+        if self.path.is_symlink() or not self.path.is_dir():
             raise GitError(["status"], 128, f"the worktree {self.path} is gone".encode())
-        head, before, start = self._known.resolve("HEAD^{commit}", "HEAD^{tree}", f"{self._known.start}^{{commit}}")
-        if head is None or start is None:
-            self.mirror.examine()
+        head, before, start = self._ends()
         if head is None or start is None or not self._descends(start, head):
             raise Refused(
                 "The work no longer builds on the commit that it started from (the history was rewritten or another "
                 "branch was checked out), so it was not pushed. It is kept in the worktree."
             )
-        self._refuse_conflicts()
-        self._known.settle()
-        with staging(self._known, head) as files:
+        known.clone.settle()
+        with staging(known, head) as files:
+            if conflicts := files.unmerged():
+                raise Refused(f"A merge was left with conflicts in `{conflicts[0]}`, so nothing was pushed.")
             for path in files.own_repositories():
                 raise content.refused_nested(path)
-            changed = files.changed()
-            content.check_files(self.mirror, self.path, changed, head)
+            found = files.changes()
+            restored = b"" if head == start else self._not_the_agents(start, head, found)
+            content.check_files(self.mirror, self.path, found.own, head)
             try:
-                tree = files.tree() if changed or before is None else before
+                tree = files.tree(found, restored) if found.own or restored or before is None else before
             except GitError as error:
                 refused = content.refused_file(error)
                 if refused is None:
                     raise
                 raise refused from error
-        content.check_tree(self.mirror, start, tree)
-        if held := self._known.holds:
-            cone.check_kept(self.mirror, held, start, tree)
-        if tree != before:
-            head = self.mirror.commit_tree(tree, [head], message)
-            with self.mirror.lock:
-                self._known.call("update-ref", "HEAD", head)
-        self._known.fresh_index(head)
-        return head
+            content.check_tree(self.mirror, start, tree)
+            if held := known.holds:
+                cone.check_kept(self.mirror, held, start, tree)
+            if tree != before:
+                head = self.mirror.commit_tree(tree, [head], message)
+            if head != start:
+                with self.mirror.lock:
+                    self.mirror.call("update-ref", known.collected, head)
+            kept = self._keep_rest(files, found, head)
+            known.clone.move(head, files.index)
+        return Collected(head, found.byproducts, found.ignored, kept)
 
     def head(self) -> str:
         """The commit that is checked out. Raises GitError when there is none."""
-        return self._known.call("rev-parse", "--verify", "HEAD^{commit}", at=self._known.without_files).text
+        head = self._known.head()
+        if head is None:
+            raise GitError(["rev-parse", "HEAD"], 128, f"nothing is checked out in {self.path}".encode())
+        return head
 
-    def modified(self) -> list[str]:
-        """The tracked files that differ from HEAD."""
-        with staging(self._known, self.head()) as files:
-            return files.modified()
-
-    def changes(self) -> bytes:
-        """What changed in tracked files since HEAD, as a diff; at most its first 16 MiB."""
-        with staging(self._known, self.head()) as files:
-            return files.changes(LARGEST_DIFF)
+    def modified(self) -> tuple[list[str], bytes]:
+        """The tracked files that whoever worked here changed, in commits or not, and the diff of up to 16 MiB."""
+        start = self.mirror.sha(self._known.start)
+        with staging(self._known, start) as files:
+            found = files.changes(content.nested(self.path))
+            return list(found.tracked), files.diff(found, LARGEST_DIFF) if found.tracked else b""
 
     def remove(self) -> None:
-        """Unregister and delete the worktree, and its branch when the remote has all of it. Absent is fine."""
+        """Unregister and delete the worktree. Absent is fine."""
         if not self._known.exists:
             return
         with self.mirror.lock:
@@ -182,7 +213,7 @@ class Worktree:
             try:
                 self.save(self.name, why)
                 whole = not self._leaves_out()
-            except (GitError, OSError):
+            except (GitError, OSError, Refused):
                 whole = False
             if not whole:
                 self._set_aside()
@@ -192,7 +223,7 @@ class Worktree:
         """Whether `save` cannot keep all of the folder."""
         if not self.path.is_dir() or not content.nested(self.path):
             return False
-        with staging(self._known, self._known.head()) as files:
+        with staging(self._known, self._known.head_or_start()) as files:
             return bool(files.own_repositories())
 
     def _set_aside(self) -> None:
@@ -201,27 +232,68 @@ class Worktree:
             number += 1
         if self.path.exists():
             self.path.rename(aside)
-            # It leads to the registration that the next worktree of this name takes over: git run in here would hit it.
-            link = aside / ".git"
-            if not aside.is_symlink() and (link.is_symlink() or link.is_file()):
-                link.unlink()
-
-    def _free(self, branch: str, sha: str, why: str) -> list[Path]:
-        """Keep what only the old `branch` has, and take it from an older worktree of ours."""
-        old = self.mirror.sha(f"refs/heads/{branch}")
-        if old is not None and old != sha:
-            keep(self.mirror, self.name, old, why)
-        trash: list[Path] = []
-        for path in holders(self.mirror, f"refs/heads/{branch}"):
-            try:
-                other = Worktree(self.mirror, path)
-            except ValueError:
-                continue
-            if other.name != self.name:
-                trash += other._replace(why)
-        return trash
 
     # -- reading the worktree
+
+    def _ends(self) -> tuple[str | None, str | None, str | None]:
+        """HEAD and its tree, both in the mirror by now, and where the worktree began; None for what is not there."""
+        start = self._known.start
+        head = self._known.head() or start
+        asked = [f"{head}^{{commit}}", f"{head}^{{tree}}", f"{start}^{{commit}}"]
+        commit, tree, began = self.mirror.resolve(*asked)
+        if commit is None and began is not None:
+            with staging(self._known, None) as files, suppress(GitError):
+                files.import_commits(head)
+            commit, tree, began = self.mirror.resolve(*asked)
+        if commit is None or began is None:
+            self.mirror.examine()
+        return commit, tree, began
+
+    def _keep_commits(self, name: str, why: str, head: str | None) -> str | None:
+        """Bring what was committed here, to whichever branch or stash, to the mirror and keep it; one that was kept."""
+        tips = self._known.clone.tips()
+        there = self.mirror.resolve(*(f"{tip}^{{commit}}" for tip in tips)) if tips else []
+        lacking = [tip for tip, found in zip(tips, there, strict=True) if found is None]
+        if lacking:
+            with staging(self._known, None) as files:
+                for tip in lacking:
+                    files.import_commits(tip)
+        others = (tip for tip in tips if head is None or not self._descends(tip, head))
+        kept = [keep(self.mirror, name, tip, why) for tip in others]
+        return next((sha for sha in kept if sha is not None), None)
+
+    def _keep_rest(self, files: Staging, found: Changes, head: str) -> bool:
+        """Save what was made here and no commit of HEAD holds; whether there was any."""
+        kept = self._keep_commits(self.name, _IN_NO_COMMIT, head)
+        with_ignored = self._with_ignored(found)
+        if with_ignored == found:
+            return kept is not None
+        with files.unspent():
+            tree = files.tree(with_ignored)
+        return keep_tree(self.mirror, self.name, tree, head, _IN_NO_COMMIT) is not None
+
+    def _with_ignored(self, found: Changes) -> Changes:
+        """What was ignored is taken too, as much of it as is no repository and not too large."""
+        nested, left, taken = content.nested(self.path) if found.ignored else [], IGNORED_MOST, []
+        for path in found.ignored:
+            size = _size(self.path / path)
+            if size <= left and not any(f"{one}/".startswith(path) for one in nested):
+                left -= size
+                taken.append(path)
+        return replace(found, forced=(*found.forced, *taken))
+
+    def _not_the_agents(self, start: str, head: str, found: Changes) -> bytes:
+        """Of the commits' files those that are as the set-up left them, with what they were, for `--index-info`."""
+        zero, moved = self._known.zero_line, frozenset(found.own)
+        if not zero.stood:
+            return b""
+        raw = self.mirror.call("diff-tree", "-r", "-z", "--raw", "--no-renames", "--full-index", start, head).paths
+        lines = []
+        for entry, path in zip(raw[::2], raw[1::2], strict=True):
+            mode, _, sha, _, how = entry.removeprefix(":").split(" ")
+            if how == "M" and path not in moved and zero.holds(self.path, path):
+                lines.append(os.fsencode(f"{mode} {sha}\t{path}\0"))
+        return b"".join(lines)
 
     def _tree_of(self, sha: str) -> str:
         return self.mirror.call("rev-parse", "--verify", f"{sha}^{{tree}}").text
@@ -233,15 +305,11 @@ class Worktree:
         if not self.path.is_dir() or self.path.is_symlink():
             return EMPTY_TREE
         with staging(self._known, head) as files:
-            return files.tree(*content.nested(self.path))
+            found = files.changes(content.nested(self.path))
+            return files.tree(self._with_ignored(found))
 
-    # -- what collect refuses
 
-    def _refuse_conflicts(self) -> None:
-        if self._known.untouched:
-            return
-        unmerged = self._known.call("ls-files", "--unmerged", "-z", accept=(0, 128)).names
-        if unmerged:
-            raise Refused(
-                f"A merge was left with conflicts in `{unmerged[0].partition(chr(9))[2]}`, so nothing was pushed."
-            )
+def _size(path: Path) -> int:
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size
+    return sum(Path(folder, name).lstat().st_size for folder, _, names in os.walk(path) for name in names)

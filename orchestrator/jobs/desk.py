@@ -232,8 +232,8 @@ class Desk:
                 limits=process.Limits(total=seconds),
                 stop=self.stop,
                 sandbox=self.mirror.sandbox,
-                # A command may change its worktree, and reads the mirror through `.git`.
-                walls=Walls((cwd,), (cwd / ".git", self.mirror.path), network=self.settings.command_network),
+                # A command may change its worktree, whose `.git` borrows the mirror's objects.
+                walls=Walls((cwd,), (self.mirror.objects,), network=self.settings.command_network),
             )
             if ended.killed:
                 get().warning("command_left_processes", command=command, ended=ended.killed)
@@ -246,8 +246,9 @@ class Desk:
 
     def refuse_changes(self, tree: Worktree) -> None:
         """CommandFailed, with the diff, when tracked files are not as they were checked out."""
-        if changed := tree.modified():
-            diff = OURS.octets(tree.changes())
+        changed, shown = tree.modified()
+        if changed:
+            diff = OURS.octets(shown)
             log = self.new_log(f"{tree.name}-changes")
             log.write_bytes(diff)
             self.keep(log=str(log))

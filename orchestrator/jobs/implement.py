@@ -179,9 +179,10 @@ def _fresh_tree(desk: Desk) -> None:
     """The worktree as it was before any agent, set up; what is there is saved in the mirror first."""
     job = desk.job
     tree = desk.tree
-    tree.create(str(job.facts["start"]), job.branch)
+    tree.create(str(job.facts["start"]), job.branch, job.base_ref)
     if setup := desk.settings.setup_commands:
         desk.commands(setup, tree.path, desk.new_log(f"issue-{job.number}-setup"), desk.settings.command_timeout)
+        tree.work_begins()
 
 
 def run(desk: Desk) -> str | None:
@@ -211,18 +212,19 @@ def commit(desk: Desk) -> str | None:
     desk.check()
     asking.words(desk)
     tree = desk.tree
-    head = tree.collect(f"{texts.pull_title(job.title)}\n\nIssue: #{job.number}\n")
-    if head == job.facts["start"]:
+    made = tree.collect(f"{texts.pull_title(job.title)}\n\nIssue: #{job.number}\n")
+    desk.note(left_out=texts.left_out(job, made.byproducts, made.ignored, made.kept))
+    if made.head == job.facts["start"]:
         _nothing(desk)
         return None
-    publishable.check(desk, head)
-    desk.soon(head=head)
+    publishable.check(desk, made.head)
+    desk.soon(head=made.head)
     return "push"
 
 
 def _nothing(desk: Desk) -> None:
     job = desk.job
-    said = texts.no_change(job, job.summary, desk.settings.ready_label)
+    said = texts.no_change(desk.job, str(desk.job.facts["left_out"]), desk.settings.ready_label)
     desk.effects.say(f"nothing-{job.trigger}-{job.attempt}", job.number, said)
     _park(desk, "the agent changed nothing")
     desk.drop_tree()
@@ -277,7 +279,8 @@ def open_pull(desk: Desk) -> str:
 def _create(desk: Desk, steering: tuple[str, ...], draft: bool) -> int:
     job, s = desk.job, desk.settings
     first = _look_first(desk, steering, draft) if steering else ""
-    body = texts.pull_body(job, first, s.setup_commands, s.ready_label, _trigger(desk))
+    left_out = str(job.facts.get("left_out", ""))
+    body = texts.pull_body(job, first, s.setup_commands, left_out, s.ready_label, _trigger(desk))
     try:
         return desk.api.create_pull(texts.pull_title(job.title), job.branch, job.base_ref, body, draft)
     except ApiError as error:

@@ -196,7 +196,7 @@ def _test(desk: Desk) -> None:
         raise Refused(refusals.NOTHING_TO_LAND)
     commit = desk.mirror.commit_tree(result.tree, [base, job.head], f"Merge {job.head} into {job.base_ref}\n")
     tree = desk.tree
-    tree.create(commit, None)
+    tree.create(commit, None, job.base_ref)
     commands = desk.settings.pre_merge_commands
     if commands:
         desk.commands(commands, tree.path, desk.new_log(f"merge-{job.number}"), desk.settings.command_timeout)

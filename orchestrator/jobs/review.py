@@ -57,7 +57,7 @@ def prepare(desk: Desk) -> str | None:
 
 
 def _check_out(desk: Desk) -> None:
-    desk.tree.create(without_ways_out(desk.mirror, desk.job.head), None)
+    desk.tree.create(without_ways_out(desk.mirror, desk.job.head), None, desk.job.base_ref)
 
 
 def _wanted(desk: Desk) -> bool:

@@ -100,11 +100,11 @@ class MemoryWorktree(Worktree):
         self.name = path.name
         self._made = mirror.worktrees
 
-    def create(self, sha: str, branch: str | None) -> None:
+    def create(self, sha: str, branch: str | None, base: str = "") -> None:
         self._made[self.path] = sha
 
-    def modified(self) -> list[str]:
-        return []
+    def modified(self) -> tuple[list[str], bytes]:
+        return [], b""
 
     def remove(self) -> None:
         self._made.pop(self.path, None)

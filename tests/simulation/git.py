@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.errors import Retry
 from orchestrator.git.mirror import Mirror, Pushed, tracking
 from orchestrator.git.run import Result
+from orchestrator.git.worktree import Collected
 from orchestrator.twin.faults import Kind, Trouble
 from orchestrator.twin.repository import CommitFacts
 from tests.histories.mirror import DAEMON, MemoryMirror, MemoryWorktree
@@ -126,7 +127,7 @@ class SimWorktree(MemoryWorktree):
     def _here(self) -> Files:
         return self.mirror.trees[self.path]
 
-    def create(self, sha: str, branch: str | None) -> None:
+    def create(self, sha: str, branch: str | None, base: str = "") -> None:
         self.mirror.edge("create")
         if self.path in self.mirror.trees:
             self.save(self.name)
@@ -166,12 +167,15 @@ class SimWorktree(MemoryWorktree):
         if commit:
             self._move(self._commit(f"Agent's {path}"))
 
-    def collect(self, message: str) -> str:
+    def work_begins(self) -> None:
+        """Set-up commands leave nothing here."""
+
+    def collect(self, message: str) -> Collected:
         self.mirror.edge("collect")
         if self._dirty:
             self._move(self._commit(message))
         self.mirror.edge("collected")
-        return self._here.head
+        return Collected(self._here.head)
 
     def usable(self) -> bool:
         return self.path in self.mirror.trees and self.path.is_dir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from orchestrator.git.mirror import Mirror
+from orchestrator.git.staging import staging
 from orchestrator.git.worktree import Worktree
 
 SALVAGE = "refs/orchestrator/salvage"
@@ -25,22 +26,23 @@ def content_of(mirror: Mirror, sha: str, path: str) -> bytes:
 
 def dirty(tree: Worktree) -> bool:
     """Whether a file differs from HEAD or is new, ignored ones apart."""
-    # Through the tree's own sealed way to call git: what was planted in it must not run here either.
-    return bool(tree._known.call("status", "--porcelain", "-z", "--ignore-submodules=all").out)
+    # Through the tree's own way to call git: what was planted in it must not run here either.
+    with staging(tree._known, tree._known.head_or_start()) as files:
+        return bool(files.changes().own)
 
 
 def registered(mirror: Mirror) -> list[str]:
-    folder = mirror.path / "worktrees"
+    folder = mirror.path / "trees"
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def leave_locks(tree: Worktree) -> None:
     for name in ("index.lock", "HEAD.lock"):
-        (tree.mirror.path / "worktrees" / tree.name / name).touch()
+        (tree.path / ".git" / name).touch()
 
 
 def break_index(tree: Worktree) -> None:
-    (tree.mirror.path / "worktrees" / tree.name / "index").write_bytes(b"DIRC nonsense")
+    (tree.path / ".git" / "index").write_bytes(b"DIRC nonsense")
 
 
 def swept(mirror: Mirror) -> None:

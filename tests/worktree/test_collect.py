@@ -21,22 +21,24 @@ def test_collect_commits_what_was_left_in_the_tree(tree: Worktree, mirror: Mirro
     (tree.path / "sub" / "b.txt").chmod(0o755)
     (tree.path / "neu ä\n.txt").write_text("new\n")
     (tree.path / "noise.log").write_text("ignored\n")
-    head = tree.collect('Title with "quotes" $(x)\n\nbody')
+    head = tree.collect('Title with "quotes" $(x)\n\nbody').head
     assert mirror.sha(f"{head}^") == start
     assert files(mirror, head) == [".gitignore", "neu ä\n.txt", "sub/b.txt"]
     assert mirror.log(start, head) == ['Title with "quotes" $(x)']
-    assert tree.head() == head == mirror.sha(f"refs/heads/{BRANCH}")
+    assert tree.head() == head
+    assert run_git("rev-parse", BRANCH, cwd=tree.path) == head
+    assert run_git("status", "--porcelain", cwd=tree.path) == ""
     assert not dirty(tree)
     assert (tree.path / "noise.log").exists()
-    assert tree.collect("again") == head
+    assert tree.collect("again").head == head
 
 
 def test_collect_takes_the_agents_own_commits_as_they_are(tree: Worktree, start: str) -> None:
-    assert tree.collect("nothing") == start
+    assert tree.collect("nothing").head == start
     (tree.path / "a.txt").write_text("1\n")
     run_git("commit", "-qam", "by the agent", cwd=tree.path)
     mine = run_git("rev-parse", "HEAD", cwd=tree.path)
-    assert tree.collect("nothing") == mine
+    assert tree.collect("nothing").head == mine
 
 
 def test_collect_takes_what_is_checked_out_on_another_branch_or_none(
@@ -47,7 +49,7 @@ def test_collect_takes_what_is_checked_out_on_another_branch_or_none(
     run_git("commit", "-qam", "one", cwd=tree.path)
     run_git("checkout", "-q", "--detach", cwd=tree.path)
     (tree.path / "a.txt").write_text("2\n")
-    head = tree.collect("two")
+    head = tree.collect("two").head
     assert mirror.log(start, head) == ["one", "two"]
 
 
@@ -77,12 +79,12 @@ def test_collect_does_not_care_about_the_agents_index(tree: Worktree, mirror: Mi
     run_git("update-index", "--assume-unchanged", "a.txt", cwd=tree.path)
     run_git("update-index", "--skip-worktree", "sub/b.txt", cwd=tree.path)
     (tree.path / "sub" / "b.txt").write_text("hidden\n")
-    head = tree.collect("x")
+    head = tree.collect("x").head
     assert content_of(mirror, head, "a.txt") == content_of(mirror, head, "sub/b.txt") == b"hidden\n"
     break_index(tree)
     leave_locks(tree)
     (tree.path / "a.txt").write_text("more\n")
-    assert content_of(mirror, tree.collect("y"), "a.txt") == b"more\n"
+    assert content_of(mirror, tree.collect("y").head, "a.txt") == b"more\n"
     assert not dirty(tree)
 
 
@@ -102,7 +104,7 @@ def test_a_nested_repository_that_is_ignored_is_nobodys_business(tree: Worktree,
     inner.mkdir(parents=True)
     run_git("init", "-q", cwd=inner)
     (tree.path / ".gitignore").write_text("*.log\n/vendor/\n")
-    assert files(mirror, tree.collect("x")) == [".gitignore", "a.txt", "sub/b.txt"]
+    assert files(mirror, tree.collect("x").head) == [".gitignore", "a.txt", "sub/b.txt"]
 
 
 def test_A55_a_nested_repository_runs_none_of_its_programs(tree: Worktree, tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ def test_A35_collect_refuses_a_link_that_leads_out(tree: Worktree, link: str, ta
 def test_links_that_stay_inside_are_fine_even_in_circles(tree: Worktree, mirror: Mirror) -> None:
     for link, target in (("one", "sub/b.txt"), ("sub/up", "../a.txt"), ("x", "y"), ("y", "x"), ("gone", "nowhere/..")):
         (tree.path / link).symlink_to(target)
-    assert "sub/up" in files(mirror, tree.collect("x"))
+    assert "sub/up" in files(mirror, tree.collect("x").head)
 
 
 def test_links_that_the_repository_had_before_are_its_own_business(remote: Remote, mirror: Mirror) -> None:
@@ -172,7 +174,7 @@ def test_links_that_the_repository_had_before_are_its_own_business(remote: Remot
     tree = Worktree(mirror, mirror.base / "issue-1")
     tree.create(sha, BRANCH)
     (tree.path / "a.txt").write_text("1\n")
-    assert tree.collect("x") != sha
+    assert tree.collect("x").head != sha
 
 
 def test_collect_refuses_a_huge_file_before_reading_it(tree: Worktree, mirror: Mirror) -> None:
@@ -202,7 +204,7 @@ def test_a_huge_file_that_the_repository_has_already_is_let_through(
     tree = Worktree(mirror, mirror.base / "issue-1")
     tree.create(sha, BRANCH)
     (tree.path / "a.txt").write_text("1\n")
-    assert tree.collect("x") != sha
+    assert tree.collect("x").head != sha
 
 
 def test_a_file_that_git_does_not_take_is_refused_by_name(tree: Worktree) -> None:
@@ -213,7 +215,7 @@ def test_a_file_that_git_does_not_take_is_refused_by_name(tree: Worktree) -> Non
 
 
 def _own_git_folder(tree: Worktree, evil: Path) -> None:
-    (tree.path / ".git").unlink()
+    shutil.rmtree(tree.path / ".git")
     run_git("init", "-q", cwd=tree.path)
     run_git("config", "core.fsmonitor", str(evil), cwd=tree.path)
 
@@ -227,11 +229,17 @@ def _link_elsewhere(tree: Worktree, evil: Path) -> None:
 def _common_dir(tree: Worktree, evil: Path) -> None:
     run_git("init", "-q", "--bare", str(evil.parent / "other.git"), cwd=evil.parent)
     run_git("config", "core.fsmonitor", str(evil), cwd=evil.parent / "other.git")
-    (tree.mirror.path / "worktrees" / tree.name / "commondir").write_text(str(evil.parent / "other.git"))
+    (tree.path / ".git" / "commondir").write_text(str(evil.parent / "other.git"))
+
+
+def _clone_config(tree: Worktree, evil: Path) -> None:
+    for key in ("core.fsmonitor", "filter.evil.clean", "diff.external", "core.alternateRefsCommand"):
+        run_git("config", key, str(evil), cwd=tree.path)
+    (tree.path / ".gitattributes").write_text("* filter=evil\n")
 
 
 def _worktree_config(tree: Worktree, evil: Path) -> None:
-    run_git("config", "extensions.worktreeConfig", "true", cwd=tree.mirror.path)
+    run_git("config", "extensions.worktreeConfig", "true", cwd=tree.path)
     run_git("config", "--worktree", "filter.evil.clean", str(evil), cwd=tree.path)
     (tree.path / ".gitattributes").write_text("* filter=evil\n")
 
@@ -241,7 +249,9 @@ def _mirror_config(tree: Worktree, evil: Path) -> None:
     (tree.path / ".gitattributes").write_text("* filter=evil\n")
 
 
-@pytest.mark.parametrize("attack", [_own_git_folder, _link_elsewhere, _common_dir, _worktree_config, _mirror_config])
+@pytest.mark.parametrize(
+    "attack", [_own_git_folder, _link_elsewhere, _common_dir, _clone_config, _worktree_config, _mirror_config]
+)
 def test_A32_what_was_planted_in_git_files_runs_nothing(
     tree: Worktree, mirror: Mirror, tmp_path: Path, attack: Callable[[Worktree, Path], None]
 ) -> None:
@@ -254,7 +264,7 @@ def test_A32_what_was_planted_in_git_files_runs_nothing(
     attack(tree, evil)
     witness.unlink(missing_ok=True)
     assert dirty(tree)
-    assert tree.modified() == ["a.txt"]
-    head = tree.collect("x")
+    assert tree.modified()[0] == ["a.txt"]
+    head = tree.collect("x").head
     assert content_of(mirror, head, "a.txt") == b"changed\n"
     assert not witness.exists()

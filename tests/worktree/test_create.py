@@ -48,7 +48,8 @@ def test_an_agent_can_commit_in_a_worktree(tree: Worktree, mirror: Mirror) -> No
     plain = {"PATH": os.environ["PATH"], "HOME": "/dev/null"}
     assert os.spawnvpe(os.P_WAIT, "git", ["git", "-C", str(tree.path), "commit", "-qam", "mine"], plain) == 0
     assert run_git("log", "-1", "--format=%an", cwd=tree.path) == "The Bot"
-    assert mirror.sha(f"refs/heads/{BRANCH}") == tree.head()
+    assert mirror.sha(str(tree.head())) is None  # the mirror has it when it was collected
+    assert mirror.sha(tree.collect("x").head) == tree.head()
 
 
 def _delete_folder(tree: Worktree) -> None:
@@ -56,11 +57,14 @@ def _delete_folder(tree: Worktree) -> None:
 
 
 def _delete_registration(tree: Worktree) -> None:
-    shutil.rmtree(tree.mirror.path / "worktrees" / tree.name)
+    shutil.rmtree(tree.mirror.path / "trees" / tree.name)
 
 
-def _lock(tree: Worktree) -> None:
-    run_git("worktree", "lock", "--reason", "portable disk", str(tree.path), cwd=tree.mirror.path)
+def _made_by_version_0_1(tree: Worktree) -> None:
+    """With git's own means, a worktree of the mirror."""
+    shutil.rmtree(tree.path)
+    shutil.rmtree(tree.mirror.path / "trees" / tree.name)
+    run_git("worktree", "add", "-q", "-f", "-B", BRANCH, str(tree.path), tree._known.start, cwd=tree.mirror.path)
 
 
 def _switch_branch(tree: Worktree) -> None:
@@ -68,19 +72,20 @@ def _switch_branch(tree: Worktree) -> None:
 
 
 def _break_head(tree: Worktree) -> None:
-    (tree.mirror.path / "worktrees" / tree.name / "HEAD").write_bytes(b"\0\0\0")
+    (tree.path / ".git" / "HEAD").write_bytes(b"\0\0\0")
 
 
 def _delete_head(tree: Worktree) -> None:
-    (tree.mirror.path / "worktrees" / tree.name / "HEAD").unlink()
+    (tree.path / ".git" / "HEAD").unlink()
 
 
 def _replace_link(tree: Worktree) -> None:
+    shutil.rmtree(tree.path / ".git")
     (tree.path / ".git").write_text("gitdir: /nowhere\n")
 
 
 def _own_repository(tree: Worktree) -> None:
-    (tree.path / ".git").unlink()
+    shutil.rmtree(tree.path / ".git")
     run_git("init", "-q", cwd=tree.path)
 
 
@@ -108,7 +113,7 @@ def _nothing(tree: Worktree) -> None:
         _nothing,
         _delete_folder,
         _delete_registration,
-        _lock,
+        _made_by_version_0_1,
         _switch_branch,
         leave_locks,
         break_index,
@@ -135,6 +140,17 @@ def test_a_worktree_is_made_again_whatever_became_of_it(
 
 
 def test_a_creation_that_was_killed_is_replaced_without_salvage(mirror: Mirror, start: str) -> None:
+    """F03."""
+    tree = Worktree(mirror, mirror.base / "issue-1")
+    tree._known.begin()
+    tree.path.mkdir()
+    (tree.path / "a.txt").write_text("half of")  # the first of its files
+    tree.create(start, BRANCH)
+    assert not dirty(tree)
+    assert salvaged(mirror) == []
+
+
+def test_a_creation_that_version_0_1_was_killed_in_is_replaced_without_salvage(mirror: Mirror, start: str) -> None:
     """F03: kill -9 during `worktree add` leaves it locked as `initializing`, which prune keeps for ever."""
     tree = Worktree(mirror, mirror.base / "issue-1")
     run_git(
@@ -142,10 +158,11 @@ def test_a_creation_that_was_killed_is_replaced_without_salvage(mirror: Mirror, 
         *(BRANCH, str(tree.path), start),
         cwd=mirror.path,
     )
-    (tree.path / "a.txt").write_text("a\n")  # the first of its files
+    (tree.path / "a.txt").write_text("a\n")
     tree.create(start, BRANCH)
     assert not dirty(tree)
     assert salvaged(mirror) == []
+    assert not (mirror.path / "worktrees" / "issue-1").exists()
 
 
 def test_a_creation_waits_for_whoever_holds_the_mirror(mirror: Mirror, start: str) -> None:
@@ -160,15 +177,8 @@ def test_a_creation_waits_for_whoever_holds_the_mirror(mirror: Mirror, start: st
     assert tree.head() == start
 
 
-@pytest.mark.parametrize("left", ["HEAD", "commondir", "gitdir", None])
-def test_a_creation_that_was_killed_does_not_stop_the_others(
-    mirror: Mirror, remote: Remote, tree: Worktree, left: str | None
-) -> None:
-    half = mirror.path / "worktrees" / "issue-2"
-    half.mkdir()
-    (half / "locked").write_text("initializing\n")
-    if left is not None:
-        shutil.copy(mirror.path / "worktrees" / tree.name / left, half / left)
+def test_a_creation_that_was_killed_does_not_stop_the_others(mirror: Mirror, remote: Remote, tree: Worktree) -> None:
+    Worktree(mirror, mirror.base / "issue-2")._known.begin()
     sha = remote.commit({"later.txt": b"1\n"})
     mirror.fetch("refs/heads/main")
     other = Worktree(mirror, mirror.base / "issue-2")
@@ -186,13 +196,13 @@ def test_what_was_left_in_a_replaced_worktree_is_kept(tree: Worktree, mirror: Mi
     tree.create(start, BRANCH)
     kept = str(mirror.sha(f"{SALVAGE}/issue-1/1"))
     assert content_of(mirror, kept, "a.txt") == b"half a thought\n"
-    assert files(mirror, kept) == [".gitignore", "a.txt", "new file.txt", "sub/b.txt"]
+    assert files(mirror, kept) == [".gitignore", "a.txt", "new file.txt", "noise.log", "sub/b.txt"]
     assert mirror.sha(f"{kept}^") == start
 
 
 def test_commits_that_nobody_else_has_are_kept(tree: Worktree, mirror: Mirror, start: str) -> None:
     (tree.path / "a.txt").write_text("done\n")
-    work = tree.collect("Work")
+    work = tree.collect("Work").head
     shutil.rmtree(tree.path)
     tree.create(start, BRANCH)
     assert mirror.sha(f"{SALVAGE}/issue-1/1") == work
@@ -202,7 +212,7 @@ def test_commits_that_nobody_else_has_are_kept(tree: Worktree, mirror: Mirror, s
 
 def test_commits_that_the_remote_has_are_not_kept_twice(tree: Worktree, mirror: Mirror, start: str) -> None:
     (tree.path / "a.txt").write_text("done\n")
-    mirror.push(tree.collect("Work"), BRANCH, None)
+    mirror.push(tree.collect("Work").head, BRANCH, None)
     tree.create(start, BRANCH)
     assert salvaged(mirror) == []
 
@@ -229,14 +239,13 @@ def test_what_cannot_be_kept_in_a_commit_is_set_aside_whole(
     assert (mirror.base / "issue-1.kept-1" / "new" / name / "f").exists()
 
 
-def test_a_branch_that_an_older_worktree_holds_moves_to_the_new_one(tree: Worktree, mirror: Mirror, start: str) -> None:
+def test_two_worktrees_may_be_on_branches_of_one_name(tree: Worktree, mirror: Mirror, start: str) -> None:
     (tree.path / "a.txt").write_text("older\n")
     newer = Worktree(mirror, mirror.base / "issue-1-again")
     newer.create(start, BRANCH)
     assert run_git("branch", "--show-current", cwd=newer.path) == BRANCH
-    assert not tree.path.exists()
-    assert registered(mirror) == ["issue-1-again"]
-    assert content_of(mirror, f"{SALVAGE}/issue-1/1", "a.txt") == b"older\n"
+    assert (tree.path / "a.txt").read_text() == "older\n"
+    assert content_of(mirror, newer.collect("x").head, "a.txt") == b"a\n"
 
 
 def test_a_persons_own_worktree_of_the_branch_is_left_alone(mirror: Mirror, start: str, tmp_path: Path) -> None:

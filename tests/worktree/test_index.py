@@ -39,7 +39,7 @@ def read_again(tree: Worktree) -> list[str]:
 
 
 def as_made(tree: Worktree) -> Path:
-    [found] = (tree.mirror.path / "worktrees" / tree.name).glob("as-made-*")
+    [found] = (tree.mirror.path / "trees" / tree.name).glob("as-made-*")
     return found
 
 
@@ -60,8 +60,8 @@ def test_a_change_whose_times_were_set_back_is_found(tree: Worktree, mirror: Mir
     before = file.stat()
     file.write_bytes(b"b\n")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert tree.modified() == ["a.txt"]
-    assert content_of(mirror, tree.collect("x"), "a.txt") == b"b\n"
+    assert tree.modified()[0] == ["a.txt"]
+    assert content_of(mirror, tree.collect("x").head, "a.txt") == b"b\n"
 
 
 def test_git_is_told_when_the_index_was_written(tree: Worktree) -> None:
@@ -89,7 +89,7 @@ def test_a_broken_one_costs_time_and_nothing_else(
 ) -> None:
     harm(as_made(tree))
     (tree.path / "a.txt").write_text("1\n")
-    assert content_of(mirror, tree.collect("x"), "a.txt") == b"1\n"
+    assert content_of(mirror, tree.collect("x").head, "a.txt") == b"1\n"
     assert not dirty(tree)
     tree.create(start, BRANCH)
     assert content_of(mirror, f"{SALVAGE}/issue-1/1", "a.txt") == b"1\n"
@@ -107,7 +107,7 @@ def test_a_folder_that_becomes_the_whole_tree_needs_no_new_object(tree: Worktree
         if path.name not in (".git", "sub"):
             path.unlink()
     (tree.path / "sub" / "b.txt").rename(tree.path / "b.txt")
-    assert files(mirror, tree.collect("x")) == ["b.txt"]
+    assert files(mirror, tree.collect("x").head) == ["b.txt"]
 
 
 @BY_A_PROGRAM_OF_OURS
@@ -116,7 +116,7 @@ def test_what_is_said_behind_the_walls_is_no_option_for_git_outside(
 ) -> None:
     programs, evil = tmp_path / "programs", tmp_path / "evil"
     programs.mkdir()
-    lie = f'[ "$3" != orchestrator-all ] || {{ echo --output={evil}; exit; }}'
+    lie = f'[ "$5" != orchestrator-all ] || {{ echo --output={evil}; exit; }}'
     (programs / "git").write_text(f'#!/bin/sh\n{lie}\nexec {shutil.which("git")} "$@"\n')
     (programs / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
@@ -162,13 +162,13 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], lis
 def test_an_item_takes_few_starts_of_git(mirror: Mirror, start: str, counted: Callable[[], list[str]]) -> None:
     tree = Worktree(mirror, mirror.base / "issue-1")
     tree.create(start, BRANCH)
-    assert counted() == ["rev-parse", "update-ref", "worktree", "reset"]
-    assert tree.collect("nothing") == start
-    assert counted() == ["cat-file", "ls-files", "diff-tree", "read-tree"]
+    assert counted() == ["update-ref", "for-each-ref", "reset"]
+    assert tree.collect("nothing").head == start
+    assert counted() == ["cat-file", "-c", "diff-tree"]
     (tree.path / "new.txt").write_text("new\n")
-    head = tree.collect("x")
-    before, after = ["cat-file", "ls-files", "ls-files", "-c"], ["index-pack", "diff-tree", "cat-file"]
-    assert counted() == [*before, *after, "commit-tree", "update-ref", "read-tree"]
+    head = tree.collect("x").head
+    before, after = ["cat-file", "-c", "-c"], ["index-pack", "diff-tree", "cat-file"]
+    assert counted() == [*before, *after, "commit-tree", "update-ref"]
     mirror.push(head, BRANCH, None)
     counted()
     tree.remove()
