@@ -140,7 +140,7 @@ def restore(saved: Saved, folder: Path) -> None:
 def _check_out(mirror: Mirror, sha: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="orchestrator-index-") as place:
         Path(place, "objects").mkdir()
-        scratch = Scratch(Path(place), (mirror.objects,))
+        scratch = Scratch(Path(place), (mirror.store,))
         mirror.call("read-tree", sha, scratch=scratch)
         mirror.call("checkout-index", "--all", at=Place(mirror.path, None, folder), scratch=scratch)
 

@@ -120,8 +120,8 @@ class Mirror:
         return self.path.parent
 
     @property
-    def objects(self) -> Path:
-        """The folder of its objects, which worktrees read too."""
+    def store(self) -> Path:
+        """The folder of its objects, from which worktrees borrow."""
         return self.path / "objects"
 
     def examine(self) -> None:

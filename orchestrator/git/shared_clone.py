@@ -72,7 +72,7 @@ class SharedClone:
         (self.folder / "packed-refs").write_bytes(b"# pack-refs with: sorted \n" + os.fsencode(lines))
         if (default := self._mirror.default) and f"refs/remotes/origin/{default}" in known:
             (self.folder / "refs/remotes/origin/HEAD").write_text(f"ref: refs/remotes/origin/{default}\n")
-        (self.folder / "objects/info/alternates").write_bytes(os.fsencode(f"{self._mirror.objects}\n"))
+        (self.folder / "objects/info/alternates").write_bytes(os.fsencode(f"{self._mirror.store}\n"))
         (self.folder / "config").write_bytes(self._config(base if heads else "", bool(cone)))
         if cone:
             (self.folder / "info/sparse-checkout").write_bytes(cone)

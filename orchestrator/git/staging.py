@@ -96,7 +96,7 @@ class Staging:
         walls = Walls(write=(folder,), read=(mirror.path, known.path))
         self._walled = Scratch(
             folder,
-            (mirror.objects, known.clone.objects),
+            (mirror.store, known.clone.objects),
             lambda argv, cwd, env: mirror.sandbox.wrap(argv, cwd, env, walls),
         )
         self._patterns: tuple[str, ...] = byproducts.PATTERNS

@@ -233,7 +233,7 @@ class Desk:
                 stop=self.stop,
                 sandbox=self.mirror.sandbox,
                 # A command may change its worktree, whose `.git` borrows the mirror's objects.
-                walls=Walls((cwd,), (self.mirror.objects,), network=self.settings.command_network),
+                walls=Walls((cwd,), (self.mirror.store,), network=self.settings.command_network),
             )
             if ended.killed:
                 get().warning("command_left_processes", command=command, ended=ended.killed)

@@ -201,7 +201,7 @@ def _task(desk: Desk, work: Work, prompt: str, resume: bool) -> Task:
         desk.recorded_log(),
         resume=resume,
         schema=dict(work.schema) if work.schema else None,
-        see=(desk.mirror.objects,),
+        see=(desk.mirror.store,),
         keep=desk.session_folder,
     )
 
