@@ -20,7 +20,9 @@ from orchestrator.git.run import GitError
 
 LARGEST_FILE = 50 * 1024 * 1024  # bytes; GitHub warns above this and refuses 100 MB
 
-_BAD_FILE = re.compile(r"error: (invalid path '.*'|open\(.*\): Permission denied)")
+_BAD_FILE = re.compile(
+    r"error: (invalid path '.*'|open\(.*\): Permission denied)|fatal: (failed to encode '.*|BOM is .* in '.*)"
+)
 _MOSTLINKS = 40  # as many as the kernel follows
 LINK = "120000"
 _REPOSITORY = "160000"
@@ -129,7 +131,7 @@ def refused_file(error: GitError) -> Refused | None:
     found = _BAD_FILE.search(error.stderr)
     if found is None:
         return None
-    return Refused(f"A file cannot be added ({found.group(1)}), so nothing was pushed. Remove or rename it.")
+    return Refused(f"A file cannot be added ({found[1] or found[2]}), so nothing was pushed. Remove or rename it.")
 
 
 def _too_large(path: str, size: int) -> Refused:

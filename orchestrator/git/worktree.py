@@ -126,6 +126,9 @@ class Worktree:
     def collect(self, message: str) -> Collected:
         """Commit what was changed here since the work began, on top of HEAD.
 
+        Commits that were made here stay as they are, but for files that are as the set-up left them: `git commit -a`
+        takes those in, and they are put back on top.
+
         Raises Refused when HEAD does not descend from where the worktree started, when a merge was left with
         conflicts, and for anything that `content` does not let in.
         """
@@ -291,7 +294,9 @@ class Worktree:
         lines = []
         for entry, path in zip(raw[::2], raw[1::2], strict=True):
             mode, _, sha, _, how = entry.removeprefix(":").split(" ")
-            if how == "M" and path not in moved and zero.holds(self.path, path):
+            # What is untracked and still there was taken out of the index on purpose.
+            by_all = how in "MT" or (how == "D" and not os.path.lexists(self.path / path))
+            if by_all and path not in moved and zero.holds(self.path, path):
                 lines.append(os.fsencode(f"{mode} {sha}\t{path}\0"))
         return b"".join(lines)
 
