@@ -36,6 +36,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,7 +127,7 @@ def conflict_markers(run: Run) -> int:
 
 def deletes_git(run: Run) -> int:
     run.change()
-    Path(".git").unlink()
+    shutil.rmtree(".git")
     return run.good()
 
 

@@ -28,14 +28,19 @@ def test_an_issue_becomes_a_merged_pull_request_behind_the_walls(make_house: Mak
         toolchain_paths=(str(Path(__file__).parent),),  # of which the stand-in for the agent is one
         review_prs="all",
         setup_commands=(hidden, "touch made-by-setup && git status --short | grep -q made-by-setup"),
-        pre_merge_commands=(hidden, "test -f agent.txt", "git log --format=%s | grep -q .", "! touch .git/x"),
+        pre_merge_commands=(
+            hidden,
+            "test -f agent.txt",
+            "git log --format=%s | grep -q .",
+            "git stash list && git config a.b c",
+        ),
     )
     issue = ready(house)
     house.start(claude_command=stub("success"))
     house.quiet()
     [pull] = house.repo.pulls
-    for name in ("agent.txt", "made-by-setup"):
-        assert house.repo.file(pull.head_ref, name) is not None
+    assert house.repo.file(pull.head_ref, "agent.txt") is not None
+    assert house.repo.file(pull.head_ref, "made-by-setup") is None
     assert len(pull.reviews) == 1
     house.ci.passes(pull, "build")
     house.alice.comments(pull, "/merge")

@@ -135,7 +135,7 @@ def test_F01_an_item_that_was_only_seen_is_found_again_and_worked_on_once(child:
 
 
 def test_F02_a_crash_before_the_worktree_was_made_counts_no_attempt(child: Child) -> None:
-    dies_in_git(child, "before", "worktree add")
+    dies_in_git(child, "before", "update-ref --stdin")
     assert (child.worktrees(), child.job("implement", 1)["phase"]) == ([], "prepare")
     goes_on(child)
     check_pull(child)
@@ -143,13 +143,13 @@ def test_F02_a_crash_before_the_worktree_was_made_counts_no_attempt(child: Child
 
 
 def test_F03_a_worktree_whose_making_was_cut_off_is_made_anew(child: Child) -> None:
-    dies_in_git(child, "after", "worktree add")
-    registration = child.folder / "worktrees/acme/app/mirror.git/worktrees/issue-1"
-    assert (registration / "locked").read_text().startswith("initializing")
+    dies_in_git(child, "after", "reset --hard")
+    making = child.folder / "worktrees/acme/app/mirror.git/trees/issue-1/making"
+    assert making.exists()
     goes_on(child)
     check_pull(child)
     assert child.job("implement", 1)["attempt"] == 1
-    assert not registration.exists()
+    assert not making.exists()
 
 
 @pytest.mark.parametrize("sessions", [True, False], ids=["session", "no-session"])

@@ -155,7 +155,7 @@ def test_F47_a_lock_that_nobody_holds_is_no_obstacle_and_a_persons_own_stays(hou
     clone = house.folder / "clone"
     git(house.folder, "clone", "--quiet", str(house.repo.thing.bare.path), str(clone))
     (clone / ".git/index.lock").touch()
-    lock = place(house) / "mirror.git/worktrees/issue-1/index.lock"
+    lock = place(house) / "issue-1/.git/index.lock"
     issue = ready(house)
     if moment == "crash":
         go_on = busy_agent(house)

@@ -115,7 +115,7 @@ def test_a_change_deep_in_an_old_worktree_keeps_it(mirror: Mirror) -> None:
     deep = old.path / "a" / "b" / "noise.log"
     deep.parent.mkdir(parents=True)
     deep.touch()
-    before = newest(old.path, mirror.path / "worktrees")
+    before = newest(old.path, mirror.path / "trees")
     while deep.stat().st_ctime <= before:  # file systems date by ticks of some milliseconds
         deep.write_text("a person works here\n")
     os.utime(deep, (1, 1))  # as whoever unpacks an archive does
@@ -126,7 +126,7 @@ def test_a_change_deep_in_an_old_worktree_keeps_it(mirror: Mirror) -> None:
 
 def test_a_worktree_that_a_job_takes_up_meanwhile_stays(mirror: Mirror) -> None:
     old = tree(mirror, "issue-7")
-    before = newest(old.path, mirror.path / "worktrees")
+    before = newest(old.path, mirror.path / "trees")
     with ThreadPoolExecutor(1) as pool:
         with mirror.lock:
             looking = pool.submit(old.retire, before, "x")
@@ -149,10 +149,10 @@ def test_what_git_cannot_read_is_set_aside_and_goes_later_still(mirror: Mirror) 
 def test_a_registration_without_a_folder_and_a_folder_without_one_go_too(mirror: Mirror) -> None:
     gone, lost = tree(mirror, "issue-7"), tree(mirror, "issue-8")
     shutil.rmtree(gone.path)
-    shutil.rmtree(mirror.path / "worktrees" / "issue-8")
+    shutil.rmtree(mirror.path / "trees" / "issue-8")
     assert collect(mirror).gone == ["issue-7", "issue-8"]
     assert not lost.path.exists()
-    assert list((mirror.path / "worktrees").glob("*")) == []
+    assert list((mirror.path / "trees").glob("*")) == []
     assert [one.name for one in kept(mirror)] == ["issue-8"]
 
 
@@ -210,10 +210,11 @@ def test_heads_that_were_fetched_for_items_that_are_over_go_and_bases_stay(mirro
         run_git("update-ref", f"refs/remotes/{ref}", main, cwd=mirror.path)
     assert collect(mirror, after=DAYS - 1) == Collected()
     done = collect(mirror, "merge-8", "issue-9")
-    assert done.gone == ["refs/remotes/origin/feature/issue-10", "refs/remotes/pull/7/head"]
+    assert done.gone == ["refs/remotes/pull/7/head"]
     left = run_git("for-each-ref", "--format=%(refname)", cwd=mirror.path).split()
     assert left == [
-        f"refs/remotes/{r}" for r in ("origin/feature/issue-9", "origin/main", "origin/release-7", "pull/8/head")
+        *(f"refs/remotes/origin/{name}" for name in ("feature/issue-10", "feature/issue-9", "main", "release-7")),
+        "refs/remotes/pull/8/head",
     ]
 
 
@@ -283,7 +284,7 @@ def test_a_stop_of_the_daemon_ends_it_and_takes_nothing(
     tree(mirror, "issue-7")
     programs, at_work = tmp_path / "programs", tmp_path / "at-work"
     programs.mkdir()
-    waits = f'[ "$3" != orchestrator-all ] || {{ touch {at_work}; exec sleep 60; }}'
+    waits = f'[ "$5" != orchestrator-all ] || {{ touch {at_work}; exec sleep 60; }}'
     slow = f'#!/bin/sh\n{waits}\nexec {shutil.which("git")} "$@"\n'
     (programs / "git").write_text(slow)
     (programs / "git").chmod(0o755)

@@ -107,7 +107,7 @@ def test_set_up_commands_run_in_the_worktree_before_the_agent(make_house: MakeHo
     house = make_house(setup_commands=("test -f README.md && echo set-up > made.txt", "cat made.txt"))
     issue = ready(house)
     house.quiet()
-    assert house.repo.file("feature/issue-1", "made.txt") == "set-up\n"
+    assert house.repo.file("feature/issue-1", "made.txt") is None, "what a set-up leaves is no part of the work"
     assert "cat made.txt" in (house.repo.pulls[0].body or "")
     expect_pull(house, issue)
 

@@ -158,13 +158,13 @@ def test_F57_what_an_agent_leaves_behind_is_gone_when_its_run_is_over(make_house
 
 
 def test_an_overloaded_service_is_tried_again_and_burns_no_attempt(make_house: MakeHouse) -> None:
-    house = make_house(setup_commands=("echo made > set-up.txt",))
+    house = make_house()
+    house.options["setup_commands"] = (f"echo made >> {house.folder / 'set-ups'}",)
     (house.folder / "script").write_text("overloaded\nsuccess\n")
     issue = ready(house)
     agent(house, f"@{house.folder / 'script'}")
     house.quiet()
-    [pull] = house.repo.pulls
-    assert house.repo.file(pull.head_sha, "set-up.txt") == "made\n"
+    assert (house.folder / "set-ups").read_text() == "made\n" * 2, "the new worktree was set up too"
     assert house.job("implement", 1).attempt == 1
     assert house.job("implement", 1).cost_usd == pytest.approx(0.5)
     expect_pull(house, issue)

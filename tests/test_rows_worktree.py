@@ -69,7 +69,7 @@ LEFT = ("packed-refs.lock", "shallow.lock", "HEAD.lock", "config.lock", "refs/re
 def test_M13_locks_that_a_killed_git_left_are_taken_away(house: House) -> None:
     first, second = green(house, "first"), green(house, "second")
     mirror, once = place(house) / "mirror.git", house.folder / "once"
-    left = " ".join(str(mirror / name) for name in (*LEFT, f"worktrees/merge-{first.number}/index.lock"))
+    left = " ".join(str(mirror / name) for name in (*LEFT, f"../merge-{first.number}/.git/index.lock"))
     runs(house, f"[ -e {once} ] || touch {once} {left}")
     ask(house, first)
     announced(house, first)
@@ -227,7 +227,7 @@ def test_M12_an_agent_that_begins_while_commands_run_stops_the_merge_before_the_
 
 # A git that takes its time over what moves refs, and tells when two of them do so in one clone at the same time.
 SLOW_GIT = """#!/bin/sh
-case "$1" in fetch|update-ref|worktree)
+case "$1" in fetch|update-ref)
   mkdir "$(dirname "$0")/busy" || touch "$(dirname "$0")/overlap"
   GIT "$@"; code=$?
   [ "$1" = fetch ] && sleep 0.1

@@ -274,7 +274,8 @@ def test_a_folder_that_was_set_aside_is_shown_and_leads_to_no_worktree(base: Pat
     run_git("init", "--quiet", cwd=nested)
     tree.create(tree.head(), None)
     aside = base / REPO / "issue-7.kept-1"
-    assert sorted(p.name for p in aside.iterdir()) == ["a.txt", "bin", "nested", "new.txt"]
+    assert sorted(p.name for p in aside.iterdir()) == [".git", "a.txt", "bin", "nested", "new.txt"]
     assert call("show", "issue-7.kept-1").stdout.endswith(f": a folder that git could not read.\n{aside}\n")
-    ran = subprocess.run(["git", "rev-parse", "--git-dir"], cwd=aside, capture_output=True, text=True)
-    assert "worktrees/issue-7" not in ran.stdout
+    said = run_git("status", "--porcelain", cwd=aside)  # in a clone of its own
+    assert "?? nested/" in said
+    assert run_git("status", "--porcelain", cwd=tree.path) == ""

@@ -87,7 +87,7 @@ def test_probe_path_socket_is_hidden(box: Box) -> None:
     assert box.sh("ls -A /run") == ""
 
 
-def test_probe_git_folder_cannot_be_written(box: Box) -> None:
+def test_probe_a_folder_to_be_read_in_one_to_be_written_is_kept(box: Box) -> None:
     git(box.work, "init", "--quiet")
     config = (box.work / ".git" / "config").read_bytes()
     walls = Walls(write=(box.work,), read=(box.work / ".git",))

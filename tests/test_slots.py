@@ -112,7 +112,8 @@ def test_a_merge_does_not_wait_for_agents(make_house: MakeHouse) -> None:
 
 
 def test_a_daemon_that_is_stopped_ends_its_agents_and_goes_on_with_the_issue_later(make_house: MakeHouse) -> None:
-    house = make_house(setup_commands=("echo made > set-up.txt",))
+    house = make_house()
+    house.options["setup_commands"] = (f"echo made >> {house.folder / 'set-ups'}",)
     issue = ready(house)
     record = slow(house)
     record.until(1)
@@ -123,7 +124,7 @@ def test_a_daemon_that_is_stopped_ends_its_agents_and_goes_on_with_the_issue_lat
     house.start(claude_command=stub("success"))
     house.quiet()
     [pull] = house.repo.pulls
-    assert house.repo.file(pull.head_sha, "set-up.txt") == "made\n"
+    assert (house.folder / "set-ups").read_text() == "made\n" * 2, "the new worktree was set up too"
     assert house.repo.file(pull.head_sha, "half.txt") is None
     assert house.job("implement", 1).attempt == 1, "it was ended in order"
     assert len(sticky(issue)) == 1

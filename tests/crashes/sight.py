@@ -106,16 +106,19 @@ def _refs(mirror: Path) -> dict[str, str]:
 
 
 def _files(place: Path) -> Iterator[tuple[str, str]]:
-    """The files of the worktrees, and what the mirror keeps of each worktree."""
+    """The files of the worktrees, what is checked out in each, and what the mirror notes of it."""
     for path in sorted(place.glob("*")):
         if path.name.startswith(TRASH):
             yield path.name, ""  # whatever is left of it, nobody looks into it any more
         elif path.name not in ("mirror.git", "logs"):
             for file in _below(path):
-                yield str(file.relative_to(place)), hashlib.sha256(_octets(file)).hexdigest()
-    for file in _below(place / "mirror.git/worktrees"):
-        if file.parent.parent.name == "worktrees" and file.name in ("HEAD", "locked", "MERGE_HEAD", "index.lock"):
-            yield str(file.relative_to(place)), _octets(file).decode(errors="replace")
+                inner = file.relative_to(path).parts
+                if inner[0] != ".git":
+                    yield str(file.relative_to(place)), hashlib.sha256(_octets(file)).hexdigest()
+                elif inner[1] in ("HEAD", "MERGE_HEAD", "packed-refs", "refs") or file.suffix == ".lock":
+                    yield str(file.relative_to(place)), _octets(file).decode(errors="replace")
+    for file in _below(place / "mirror.git/trees"):
+        yield str(file.relative_to(place)), ""
 
 
 def _below(folder: Path) -> list[Path]:
@@ -135,7 +138,7 @@ def worktrees(folder: Path) -> list[str]:
     """What is left of worktrees, in the folder and in the mirror."""
     place = folder / "worktrees/acme/app"
     left = [p.name for p in place.glob("*") if p.is_dir() and p.name not in ("mirror.git", "logs")]
-    return sorted(left + [p.name for p in place.glob("mirror.git/worktrees/*")])
+    return sorted(left + [p.name for p in place.glob("mirror.git/trees/*")])
 
 
 def processes(folder: Path, url: str) -> list[str]:
