@@ -1,9 +1,10 @@
 # make demo   the whole story on a local GitHub; AGENT=claude uses the real CLI, KEEP=1 leaves it running
-# make test   ruff, mypy --strict and pytest
+# make test   ruff, mypy --strict and pytest, with the locked versions
+# make lock   chooses those versions anew: requirements.txt is what `make demo` installs, requirements-dev.txt what the tests need
 # make crash-matrix   every crash and every pair of crashes on the way to a merge; CRASHES_ARGS='--stages 3' takes 20 minutes on 2 cores
 # make bench   what everything costs beside its floors, in minutes; make bench-quick   a small version
 # make soak   500 items in three virtual days, with what the daemon holds on to along the way; about half an hour
-# Both make their own virtual environment and install into it; PYTHON=python3.12 chooses another Python (3.10 or newer).
+# Each makes its own virtual environment and installs into it; PYTHON=python3.12 chooses another Python (3.10 or newer).
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,9 +13,12 @@ PYTEST_ARGS ?=
 CRASHES_ARGS ?=
 BENCH_ARGS ?=
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# One more try, then pip says that nobody answers: its own five tries take minutes.
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --retries 1
+LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
+	--custom-compile-command 'make lock' pyproject.toml
 
-.PHONY: help demo test lint types suite settings crash-matrix soak bench bench-quick
+.PHONY: help demo test lint types suite lock settings crash-matrix soak bench bench-quick
 .DELETE_ON_ERROR:
 
 help:
@@ -51,6 +55,12 @@ bench-quick: $(VENV)/.installed-dev
 settings: $(VENV)/.installed
 	$(BIN)/python tools/write_pages.py
 
+# One resolution for every system and every Python; the second file is a part of the first.
+lock: $(VENV)/pyvenv.cfg
+	$(PIP) uv==0.13.9
+	$(LOCK) --extra dev --output-file requirements-dev.txt
+	printf '%s\n' hatchling editables | $(LOCK) - --constraints requirements-dev.txt --output-file requirements.txt
+
 # A Python that is missing, too old or without venv is told in one sentence; a half-made environment is made anew.
 $(VENV)/pyvenv.cfg:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.10 or newer, or name it with PYTHON=..." >&2; exit 1; }
@@ -58,12 +68,14 @@ $(VENV)/pyvenv.cfg:
 	@command -v git >/dev/null || { echo "git was not found: install it (2.39 or newer)" >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 
-$(VENV)/.installed: pyproject.toml $(VENV)/pyvenv.cfg
+# What is built here is built by the locked programs too: pip fetches others only for a build that it isolates.
+$(VENV)/.installed: pyproject.toml requirements.txt $(VENV)/pyvenv.cfg
 	@echo "Installing into $(VENV) ..."
-	@$(PIP) --editable .
+	@$(PIP) --require-hashes --requirement requirements.txt
+	@$(PIP) --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@echo "Installing what the tests need into $(VENV) ..."
-	@$(PIP) --editable '.[dev]'
+	@$(PIP) --require-hashes --requirement requirements-dev.txt
 	@touch $@
