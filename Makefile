@@ -37,7 +37,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy --strict
 
 suite: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 3 -r s $(PYTEST_ARGS)
+	$(BIN)/pytest -n 3 $(PYTEST_ARGS)
 
 crash-matrix: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.crashes --page tests/crashes.md $(CRASHES_ARGS)

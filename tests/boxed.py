@@ -15,18 +15,19 @@ from orchestrator.clock import Stop
 from orchestrator.errors import Missing
 from orchestrator.process import Cause, Ended, Limits, run
 from orchestrator.sandbox import Bubblewrap, Ration, Sandbox, Walls, choose
+from tests.needs import why_not
 
 CANARY = "canary-5be1f0"
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 def _why_not() -> str:
-    if sys.platform != "linux":
-        return "bubblewrap is for Linux"
+    if reason := why_not("bwrap"):
+        return reason
     try:
         choose("bwrap", [])
-    except Missing as reason:
-        return str(reason)
+    except Missing as refusal:
+        return str(refusal)
     return ""
 
 

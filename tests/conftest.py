@@ -1,4 +1,4 @@
-"""Fixtures: the house with strict bookkeeping, and a run that fails when something was skipped."""
+"""Fixtures: the house with strict bookkeeping; and the end of a run, which says what was not run."""
 
 from __future__ import annotations
 
@@ -11,8 +11,18 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.house import House
+from tests.needs import left_out
 
 MakeHouse = Callable[..., House]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what was not run, and how it can be."""
+    skipped = (report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", []))
+    if lines := list(left_out(skipped)):
+        terminalreporter.section("not run", sep="-")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)

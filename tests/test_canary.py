@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.boxed import walled
 from tests.child import ROOT, Child
 from tests.hostile_agent import command
 
@@ -134,6 +135,7 @@ def written(child: Child) -> Iterator[tuple[str, bytes]]:
             yield "the mirror's objects", objects(here / "mirror.git")
 
 
+@walled
 def test_no_canary_is_found_in_anything_that_was_said_written_or_started(child: Child) -> None:
     process = child.start()
     with Sight(process.pid) as sight:

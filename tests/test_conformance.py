@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import programs
 from tests.conformance import check
 
 LABEL = {
@@ -45,6 +46,13 @@ DATA: dict[str, Any] = {
         "object": {"oid": "0" * 40},
     }
 }
+
+
+@pytest.fixture(autouse=True)
+def _published() -> None:
+    """Without what GitHub publishes there is nothing to compare with."""
+    programs.openapi()
+    programs.graphql_schema()
 
 
 @dataclass(frozen=True)

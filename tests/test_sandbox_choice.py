@@ -183,7 +183,11 @@ def test_seatbelts_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     env = {"PATH": "/usr/bin:/bin", "HOME": "/Users/x", "TMPDIR": str(scratch), "HTTPS_PROXY": "http://secret"}
     argv, variables = seatbelt.Seatbelt().wrap(["sh", "-c", "x"], tmp_path, env, Walls(write=(scratch,), gate=gate))
     assert argv[:2] == [str(tmp_path / "sandbox-exec"), "-p"]
-    assert argv[-5:-2] == ['ulimit -c 0; ulimit -f "$0"; exec "$@"', str((4 << 30) // 512), shutil.which("sh")]
+    assert argv[-5:-2] == [
+        'ulimit -c 0; ulimit -f "$0"; exec "$@"',
+        str((4 << 30) // 512),
+        shutil.which("sh", path=env["PATH"]),
+    ]
     proxy = variables.pop("HTTPS_PROXY")
     assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+", proxy)
     assert f'(remote ip "localhost:{proxy.rpartition(":")[2]}")' in argv[2]

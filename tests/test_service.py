@@ -6,7 +6,6 @@ import contextlib
 import os
 import plistlib
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 
 from orchestrator import service
 from orchestrator.clock import Stop
+from tests.needs import needs
 
 ROOT = Path(__file__).resolve().parent.parent
 UNIT = ROOT / "systemd" / "orchestrator.service"
@@ -117,7 +117,7 @@ def test_a_stop_ends_a_watched_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert clock.wait(3600, stop) is True
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing (package systemd)")
+@needs("systemd-analyze")
 @pytest.mark.parametrize("breakage", ["", "Typ=notify", "ExecStart=relative"])
 def test_systemd_accepts_the_unit_and_would_refuse_a_broken_one(short_folder: Path, breakage: str) -> None:
     copy = short_folder / "orchestrator.service"
