@@ -1,5 +1,6 @@
 # make demo   the whole story on a local GitHub; AGENT=claude uses the real CLI, KEEP=1 leaves it running
 # make test   ruff, mypy --strict and pytest, with the locked versions
+# make drift   the same with the newest version of everything: which of the three fail, and what is newer than locked
 # make lock   chooses those versions anew: requirements.txt is what `make demo` installs, requirements-dev.txt what the tests need
 # make crash-matrix   every crash and every pair of crashes on the way to a merge; CRASHES_ARGS='--stages 3' takes 20 minutes on 2 cores
 # make bench   what everything costs beside its floors, in minutes; make bench-quick   a small version
@@ -18,7 +19,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --retries
 LOCK = $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
 	--custom-compile-command 'make lock' pyproject.toml
 
-.PHONY: help demo test lint types suite lock settings crash-matrix soak bench bench-quick
+.PHONY: help demo test lint types suite drift newest lock settings crash-matrix soak bench bench-quick
 .DELETE_ON_ERROR:
 
 help:
@@ -38,6 +39,22 @@ types: $(VENV)/.installed-dev
 
 suite: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 3 $(PYTEST_ARGS)
+
+# In an environment of its own, made anew; each of the three runs, whatever the one before found.
+drift: export PROGRAMS = newest
+drift:
+	@rm -rf $(VENV)/newest
+	@$(MAKE) --no-print-directory newest VENV=$(VENV)/newest
+
+newest: $(VENV)/pyvenv.cfg
+	@echo "Installing the newest of everything into $(VENV) ..."
+	@$(PIP) --upgrade pip
+	@$(PIP) --editable '.[dev]'
+	@touch $(VENV)/.installed $(VENV)/.installed-dev
+	@! command -v npm >/dev/null || $(BIN)/python -m tests.programs
+	@failed=; for step in lint types suite; do $(MAKE) --no-print-directory $$step || failed="$$failed $$step"; done; \
+	$(BIN)/python -m tests.locked; \
+	[ -z "$$failed" ] || { echo "With the newest of everything fails:$$failed" >&2; exit 1; }
 
 crash-matrix: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.crashes --page tests/crashes.md $(CRASHES_ARGS)

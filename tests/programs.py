@@ -61,6 +61,7 @@ class Program:
 CLAUDE = Program("@anthropic-ai/claude-code", "2.1.329", "bin/claude.exe", "claude", setup="install.cjs")
 OPENAPI = Program("@octokit/openapi", "23.0.2", "generated/api.github.com.json", "api.github.com.json")
 GRAPHQL = Program("@octokit/graphql-schema", "15.26.1", "schema.graphql", "schema.graphql")
+PROGRAMS = (CLAUDE, OPENAPI, GRAPHQL)
 
 
 def claude_cli() -> Path:
@@ -159,10 +160,8 @@ def _alone(folder: Path) -> Iterator[Path]:
 
 def main() -> int:
     try:
-        for program in (CLAUDE, OPENAPI, GRAPHQL):
-            sys.stdout.write(
-                f"{program.package} {program.version} ({program.pinned} is pinned): {installed(program)}\n"
-            )
+        for program in PROGRAMS:
+            sys.stdout.write(f"{program.package} {program.version}: {installed(program)}\n")
     except (pytest.fail.Exception, pytest.skip.Exception) as reason:
         sys.stderr.write(f"{reason}\n")
         return 3

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from importlib import metadata
-from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests import programs
+from tests.locked import ROOT, locked, others
+
 FILES = ("requirements.txt", "requirements-dev.txt")
+
+
+class Installed(NamedTuple):
+    name: str
+    version: str
 
 
 def pins(file: str) -> dict[str, list[str]]:
@@ -36,17 +43,23 @@ def test_the_demo_runs_with_what_the_tests_run_with() -> None:
 
 @pytest.mark.parametrize(("file", "extra"), [("requirements.txt", ""), ("requirements-dev.txt", "dev")])
 def test_what_the_project_names_is_locked_within_its_bounds(file: str, extra: str) -> None:
-    locked = {
-        canonicalize_name(pin.name): str(pin.specifier).removeprefix("==")
-        for pin in map(Requirement, pins(file))
-        if pin.marker is None or pin.marker.evaluate()
-    }
+    versions = locked(file)
     named = [Requirement(line) for line in metadata.requires("orchestrator") or ()]
     wanted = [one for one in named if one.marker is None or one.marker.evaluate({"extra": extra})]
     assert len(wanted) > 5
     wrong = [
         str(one)
         for one in wanted
-        if (version := locked.get(canonicalize_name(one.name))) is None or not one.specifier.contains(version)
+        if (version := versions.get(canonicalize_name(one.name))) is None or not one.specifier.contains(version)
     ]
     assert wrong == [], "run `make lock`"
+
+
+def test_what_is_not_as_locked_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "distributions", lambda: [Installed("PyTest", "0.1"), Installed("Some_Thing", "2")])
+    monkeypatch.setattr(programs.Program, "version", "9.9")
+    assert list(others()) == [
+        f"pytest 0.1 (locked: {locked()['pytest']})",
+        "some-thing 2 (locked: not at all)",
+        *(f"{one.package} 9.9 (pinned in tests/programs.py: {one.pinned})" for one in programs.PROGRAMS),
+    ]
