@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from orchestrator.clock import Clock, Stop
 from orchestrator.decide.schedule import CRASH_WINDOW, SUSPECT
@@ -97,7 +98,9 @@ class Chores:
             self._tidying = self._clock.start(self._tidy, "tidy")
 
     def _tidy(self) -> None:
-        for step in (lambda: sweep_scratch(time.time()), *(watch.tidy_up for watch in self._watches)):
+        steps: list[Callable[[], object]] = [lambda: sweep_scratch(time.time())]
+        steps += [partial(watch.tidy_up, self._halt) for watch in self._watches]
+        for step in steps:
             try:
                 step()
             except Stopped:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from orchestrator import process, texts
+from orchestrator import copying, process, texts
 from orchestrator.agents.base import Agent
 from orchestrator.agents.claude import Claude
 from orchestrator.allowance import Allowance
@@ -59,7 +59,8 @@ class Daemon:
         cannot be reached, or no sandbox works here.
         """
         process.sweep(f"{instance_id(settings.state_file)}-")
-        OURS.know((token, *settings.secrets), os.environ)
+        copied = copying.secrets(settings.copy_files) if settings.copy_files else ()
+        OURS.know((token, *settings.secrets, *copied), os.environ)
         self.settings = settings
         self.state = state
         self.clock = clock or SystemClock()

@@ -30,9 +30,10 @@ class Problem:
     key: str = ""
 
 
-def problems(file: Path, known: Collection[str]) -> Iterator[Problem]:
+def problems(file: Path, known: Collection[str], passing: Collection[str] = ()) -> Iterator[Problem]:
     """Each trouble: an unknown name, a line of another form, a variable that is not set.
 
+    Known are the names of `known` in capitals, and those of `passing` as they are.
     Misconfigured when the file cannot be read at all.
     """
     if not file.exists():
@@ -49,7 +50,7 @@ def problems(file: Path, known: Collection[str]) -> Iterator[Problem]:
         where = f"{file}, line {binding.original.line + skipped}"
         if binding.error or (binding.key and binding.value is None):
             yield Problem(f"{where}: not of the form NAME=value.")
-        elif binding.key and binding.key.upper() not in known:
+        elif binding.key and binding.key.upper() not in known and binding.key not in passing:
             near = difflib.get_close_matches(binding.key.upper(), known, n=1)
             meant = f" Did you mean {near[0]}?" if near else " `.env.example` lists the settings."
             yield Problem(f"{where}: there is no setting {binding.key}.{meant}")

@@ -15,7 +15,8 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,11 @@ from orchestrator.git.mirror import TRASH, Mirror
 from orchestrator.git.salvage import forget, kept
 from orchestrator.git.worktree import Worktree
 from orchestrator.log import get
+from orchestrator.sandbox.walls import there
+from orchestrator.surroundings import FOLDER as SURROUNDINGS
+from orchestrator.surroundings import Surroundings
 
+_UNUSED = "its item was over and nobody had used it for days"
 _HOUR = 3600.0
 _DAY = 86400.0
 _WORKTREE = re.compile(r"(?:issue|merge|pr-review)-\d+")
@@ -63,13 +68,20 @@ class Collected:
 
 
 def collect(
-    folder: Path, mirror: Mirror, live: Collection[str], now: float, keep_days: float, started: float
+    folder: Path,
+    mirror: Mirror,
+    live: Collection[str],
+    now: float,
+    keep_days: float,
+    started: float,
+    tear_down: Callable[[Path], None] = lambda _: None,
 ) -> Collected:
     """Look once through one repository's `folder` (`<worktree base>/<owner>/<name>`) and through its mirror.
 
     `live`: the names of the worktrees of all items that are not over, those that wait included. `now`: seconds since
     1970 on the clock of this machine, by which files and saved work are dated. `started`: when this daemon did; what
-    was to be deleted before that, another one left that was killed.
+    was to be deleted before that, another one left that was killed. `tear_down` runs what the operator wants to run in
+    a worktree before it goes.
     """
     done = Collected()
     before = now - keep_days * _DAY
@@ -80,13 +92,16 @@ def collect(
             _file(done, path, before)
     if mirror.path.is_dir():
         _saved_work(done, mirror, live, before)
-        _worktrees(done, folder, mirror, live, before)
+        _worktrees(done, folder, mirror, live, before, tear_down)
         _refs_of_the_remote(done, mirror, live, before)
         if not live:  # it holds the mirror for seconds
             with done.boundary("packing"):
                 mirror.maintain()
     for path in (p for p in _files(folder / "sessions", "*") if p.name not in live):
         _file(done, path, before)
+    for path in _files(folder / SURROUNDINGS, "*"):
+        if path.name not in live and not there(folder / path.name):
+            _file(done, path, before)
     for path in _files(folder, f"{mirror.path.name}.damaged-*"):
         _file(done, path, before)
     for path in _files(folder, f"{TRASH}*"):
@@ -120,13 +135,26 @@ def _saved_work(done: Collected, mirror: Mirror, live: Collection[str], before: 
                     done.gone.append(f"{one.name}/{one.number}")
 
 
-def _worktrees(done: Collected, folder: Path, mirror: Mirror, live: Collection[str], before: float) -> None:
+def _worktrees(
+    done: Collected,
+    folder: Path,
+    mirror: Mirror,
+    live: Collection[str],
+    before: float,
+    tear_down: Callable[[Path], None],
+) -> None:
     there = {path.name for path in _files(folder, "*") if _WORKTREE.fullmatch(path.name)}
     registered = {path.name for kind in ("trees", "worktrees") for path in _files(mirror.path / kind, "*")}
     left = []
     for name in sorted((there | registered).difference(live)):
         with done.boundary(name):
-            if Worktree(mirror, folder / name).retire(before, "its item was over and nobody had used it for days"):
+            tree, around, since = Worktree(mirror, folder / name), Surroundings(folder / name), before
+            if around.to_tear_down is not None and not changed_since(tree.path, before):
+                tree.save(name, _UNUSED)
+                tear_down(tree.path)
+                since = max(before, time.time())  # what it wrote is nobody's use of the worktree
+            if tree.retire(since, _UNUSED):
+                around.end()
                 done.gone.append(name)
             else:
                 left.append(name)

@@ -35,6 +35,7 @@ import selectors
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -57,9 +58,12 @@ _CHUNK = 64 * 1024
 _PIPE_MOST = MIB  # what an unprivileged Linux pipe can hold at most
 
 _INHERITED = (
-    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
 )
+
+# A service has no locale and a shell has its user's, and what a run prints must not hang on which of them started us.
+_LOCALE = {"LC_CTYPE": "UTF-8"} if sys.platform == "darwin" else {"LANG": "C.UTF-8"}
 
 # A parent-death tie (PR_SET_PDEATHSIG, `bwrap --die-with-parent`) belongs to the thread that made the child, so every
 # child is made by one thread that lives as long as the daemon; a job's thread may end at any time.
@@ -163,9 +167,12 @@ def shell(
     sandbox: Sandbox = OPEN,
     walls: Walls | None = None,
 ) -> Ended:
-    """Run one line of the operator's settings by `/bin/sh -c`, without input, both streams in `output`."""
+    """Run one line of the operator's settings, without input, both streams in `output`.
+
+    By `bash -c`, with no option set and no file of settings read, or by `/bin/sh -c` where PATH leads to no bash.
+    """
     return run(
-        ("/bin/sh", "-c", command),
+        (shutil.which("bash", path=env.get("PATH", os.defpath)) or "/bin/sh", "-c", command),
         cwd=cwd,
         env=env,
         run_id=run_id,
@@ -187,13 +194,13 @@ def sweep(beginning: str) -> int:
 
 
 def clean_env(environ: Mapping[str, str], /, *extra_names: str, **fixed: str) -> dict[str, str]:
-    """The environment for a child: the few inherited names, `extra_names` where set, and `fixed`.
+    """The environment for a child: the few inherited names, one locale, `extra_names` where set, and `fixed`.
 
     An allow-list, so that no token and no `GIT_*` variable reaches a child because nobody thought of it.
     """
     kept = {name: environ[name] for name in (*_INHERITED, *extra_names) if name in environ}
     # An empty configuration for GitHub's own CLI: the login in the home folder is not the child's.
-    return {**kept, "TERM": "dumb", "GH_CONFIG_DIR": os.devnull, **fixed}
+    return {**_LOCALE, **kept, "TERM": "dumb", "GH_CONFIG_DIR": os.devnull, **fixed}
 
 
 class _Watch:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 HIDDEN = "[secret]"
 SHORTEST = 6  # characters; shorter values would blacken ordinary words
 SHORTEST_UNSAID = 8  # of a value that only the name of its variable calls secret
+RANDOM, LONG = 12, 20  # characters from which on a value with a digit, or any, is more than an everyday word
 _HELD_BACK = 64 * 1024  # bytes of an unfinished line that wait for the rest of it
 
 _NOT_IN_URLS = r"\s/@\"'<>\[\](){}\\`,|"
@@ -43,6 +44,10 @@ _SHAPES = (
         rf"\1 {HIDDEN}",
     ),
 )
+
+
+_ENTRY = re.compile(r"""^[ \t]*(?:export[ \t]+)?["']?([A-Za-z_][\w.-]{0,99})["']?[ \t]*[=:]([^\n]*)""", re.MULTILINE)
+_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----([^-]*)")
 
 
 class Redactor:
@@ -103,6 +108,32 @@ class Redactor:
 
 
 OURS = Redactor()  # what this process knows; the daemon tells it at its start, the transport when the token changes
+
+
+def credentials(text: str) -> Iterator[str]:
+    """What a file of settings holds that is nobody else's: values whose names call them secret, lines of private keys.
+
+    The password of a test database that is called like everything else there is none.
+    """
+    for name, said in _ENTRY.findall(text):
+        value = said.strip(" \t\r,;").strip("\"'`")
+        if _NAMES.search(name.upper().replace("-", "_")) and is_unusual(value):
+            yield value
+    for key in _KEY.findall(text):
+        yield from (line for line in key.split() if len(line) >= LONG)
+
+
+def is_unusual(value: str) -> bool:
+    """Whether to strike the value out blackens no everyday word, path, number or reference to another variable."""
+    if value.startswith(("/", "~", "$")) or value.isdigit():
+        return False
+    return len(value) >= (RANDOM if any(map(str.isdigit, value)) else LONG)
+
+
+def unsaid(environ: Mapping[str, str]) -> Iterator[str]:
+    """The values of variables that others are not to read: by their names, or because no everyday word is like them."""
+    yield from _secret_values(environ)
+    yield from filter(is_unusual, environ.values())
 
 
 class Stream:

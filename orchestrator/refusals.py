@@ -200,3 +200,19 @@ def runs_used_up(login: str | None, most: int) -> str:
 
 def budget_used_up(usd: float) -> str:
     return f"The ${usd:g} that agents may cost within 24 hours are spent, or set aside for others (`DAILY_BUDGET_USD`)."
+
+
+def copy_would_replace(path: str) -> str:
+    """`COPY_FILES` and the repository have the same path."""
+    return (
+        f"`COPY_FILES` brings `{inert(path)}`, and the repository has it too, so nothing was run. Take it out of that "
+        "folder, or out of the repository."
+    )
+
+
+def tells_copied(path: str) -> str:
+    """A commit holds what was copied into the worktree."""
+    return (
+        f"The change holds `{inert(path)}`, which `COPY_FILES` brought into the worktree and which is not for others, "
+        "so nothing was pushed. Label the issue again, and say in it where else this is to go."
+    )

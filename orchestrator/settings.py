@@ -17,13 +17,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from dotenv import dotenv_values
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from orchestrator import envfile
+from orchestrator import copying, envfile
 from orchestrator.errors import Misconfigured, Missing
 from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN
+from orchestrator.redactor import unsaid
 
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_]|-(?=[A-Za-z0-9_])){0,38}")
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -38,6 +40,10 @@ PROTECTED = (
 )
 EXAMPLE = "owner/name"  # what `.env.example` holds in the place of a repository
 _FOLDER = re.compile(r"[^\x00-\x1f\x7f*?\[\]\\,]+")
+_CREDENTIALS = re.compile(r"(?:ANTHROPIC|CLAUDE|GITHUB|GH|ORCHESTRATOR)_.*")
+_STEERING = re.compile(
+    r"(?:GIT|LD|DYLD|BASH)_.*|PATH|HOME|TMPDIR|ENV|IFS|SHELL|SHELLOPTS|BASHOPTS|PYTHON(?:HOME|STARTUP|PYCACHEPREFIX)"
+)
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 
 # python-dotenv would tell of an unreadable line a second time, in other words.
@@ -63,6 +69,10 @@ def _path(value: object) -> object:
         return Path(str(value)).expanduser().absolute()
     except RuntimeError as error:
         raise ValueError(f"must name a path; nobody's home is known for {str(value)!r}") from error
+
+
+def _path_or_none(value: object) -> object:
+    return _path(value) if value is not None and str(value).strip() else None
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
@@ -106,6 +116,21 @@ class Settings(BaseSettings):
     setup_commands: Words = Field(
         (), description="Commands that prepare a new worktree before the agent starts, as a JSON array."
     )
+    copy_files: Annotated[Path | None, BeforeValidator(_path_or_none)] = Field(
+        None,
+        description="A folder whose files, such as `.env`, are copied into each new worktree before commands run "
+        "there, but for reviews and forks; empty: none.",
+    )
+    teardown_commands: Words = Field(
+        (),
+        description="Commands that run in a worktree before it is taken away, if other commands have run there, as a "
+        "JSON array.",
+    )
+    pass_env: Words = Field(
+        (),
+        description="Names of variables, in the environment or in `.env`, that agents and commands are given too, as a "
+        "JSON array.",
+    )
     max_turns: int = Field(50, ge=1, le=10_000, description="The most turns one agent run may take.")
     auto_merge_enabled: bool = Field(True, description="Whether the merge command is obeyed at all.")
     merge_comment_trigger: str = Field(
@@ -142,7 +167,7 @@ class Settings(BaseSettings):
     )
     ci_timeout: float = Field(3600, ge=0, le=7 * _DAY, description="Seconds a merge waits for checks to finish.")
     command_timeout: float = Field(
-        600, ge=0.01, le=_DAY, description="Seconds each setup or pre-merge command may take."
+        600, ge=0.01, le=_DAY, description="Seconds each setup, pre-merge or teardown command may take."
     )
     run_timeout: float = Field(3600, ge=0.01, le=_DAY, description="Seconds one agent run may take in all.")
     stall_timeout: float = Field(
@@ -162,7 +187,7 @@ class Settings(BaseSettings):
     )
     command_network: bool = Field(
         False,
-        description="Whether set-up and pre-merge commands have the network; the agent has its model's host only.",
+        description="Whether commands have the network; the agent has its model's host only.",
     )
     agent_allow_hosts: Words = Field(
         (),
@@ -202,6 +227,8 @@ class Settings(BaseSettings):
         SecretStr(""), description="Handed to the agent only: a subscription's token from `claude setup-token`."
     )
 
+    _in_file: dict[str, str] = PrivateAttr(default_factory=dict)
+
     @property
     def repos(self) -> tuple[str, ...]:
         """The watched repositories, each `owner/name`, in the order given."""
@@ -220,7 +247,14 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> tuple[str, ...]:
         """The secret values that are set; none of them may reach a log."""
-        return tuple(v.get_secret_value() for _, v in self if isinstance(v, SecretStr) and v.get_secret_value())
+        own = (v.get_secret_value() for _, v in self if isinstance(v, SecretStr) and v.get_secret_value())
+        return (*own, *unsaid(self.passed))
+
+    @property
+    def passed(self) -> dict[str, str]:
+        """The variables of `pass_env` that are set."""
+        given = {**self._in_file, **os.environ}
+        return {name: given[name] for name in self.pass_env if name in given}
 
     @field_validator("github_repo")
     @classmethod
@@ -279,6 +313,29 @@ class Settings(BaseSettings):
                 raise ValueError(f'must hold numeric ids such as "49699333"; {bot!r} is none')
         return value
 
+    @field_validator("copy_files")
+    @classmethod
+    def _files_can_be_copied(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None:
+            if why := copying.trouble(value):
+                raise ValueError(why)
+            base = info.data.get("worktree_base")
+            if base is not None and value.resolve() in base.resolve().parents:
+                raise ValueError(f"names {value}, which holds the worktrees; name a folder for just these files")
+        return value
+
+    @field_validator("pass_env")
+    @classmethod
+    def _variables_may_pass(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+                raise ValueError(f"must hold names of variables such as DATABASE_URL; {name!r} is none")
+            if _CREDENTIALS.fullmatch(name.upper()) or name.lower() in cls.model_fields:
+                raise ValueError(f"must not name {name}: what is the daemon's own stays with it")
+            if _STEERING.fullmatch(name):
+                raise ValueError(f"must not name {name}: it would change what is run, or what the daemon sets itself")
+        return value
+
     @field_validator("merge_comment_trigger")
     @classmethod
     def _trigger_is_a_line(cls, value: str) -> str:
@@ -323,7 +380,9 @@ def load(env_file: Path = Path(".env")) -> Settings:
         Path.cwd()
     except OSError as error:
         raise Missing(f"The current folder cannot be used: {error.strerror}. Go into one that exists.") from error
-    found_in_file = list(envfile.problems(env_file, [name.upper() for name in Settings.model_fields]))
+    names = [name.upper() for name in Settings.model_fields]
+    passing = _passing(env_file)
+    found_in_file = list(envfile.problems(env_file, names, passing))
     problems = [problem.sentence for problem in found_in_file]
     environ = {k.upper(): v for k, v in os.environ.items()}
     explained = {problem.key for problem in found_in_file} - environ.keys()
@@ -337,7 +396,18 @@ def load(env_file: Path = Path(".env")) -> Settings:
                 problems.append(_sentence(name, found["type"], own, given))
     if problems:
         raise Misconfigured("\n".join(problems))
+    in_file = dotenv_values(env_file) if passing and env_file.is_file() else {}
+    settings._in_file.update((name, value) for name in passing if (value := in_file.get(name)) is not None)
     return settings
+
+
+def _passing(env_file: Path) -> tuple[str, ...]:
+    """The names in `PASS_ENV`, which lines of the file may set too; none where that is not as it must be."""
+    try:
+        given = {**envfile.values(env_file), **{name.upper(): value for name, value in os.environ.items()}}
+        return tuple(map(str, json.loads(given.get("PASS_ENV", "[]"))))
+    except (OSError, ValueError, TypeError):
+        return ()
 
 
 def table() -> str:
@@ -363,7 +433,7 @@ def example() -> str:
 def as_written(field: FieldInfo) -> str:
     """A default as a `.env` file has it."""
     value = field.default
-    if field.is_required() or isinstance(value, SecretStr):
+    if field.is_required() or value is None or isinstance(value, SecretStr):
         return ""
     if isinstance(value, (bool, tuple)):
         return json.dumps(value)

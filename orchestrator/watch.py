@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from orchestrator.clock import Stop
 from orchestrator.decide.triggers import Begin, Cancel, Decision, Rules, Tell, decide
 from orchestrator.decide.verdict import broken
 from orchestrator.errors import Retry
@@ -21,6 +22,7 @@ from orchestrator.github.feed import Feed, comments_wait
 from orchestrator.github.transport import ApiError, Moved, Transport, Unknown
 from orchestrator.housekeeping import collect
 from orchestrator.jobs import asking
+from orchestrator.jobs.commands import tear_down
 from orchestrator.jobs.desk import STICKY, Place, place_folder, tree_name
 from orchestrator.jobs.reading import may_cancel
 from orchestrator.log import get, of_job
@@ -190,12 +192,21 @@ class Watch:
         for job in {j.key: j for j in (*done[:-KEPT_DONE], *old)}.values():
             self._state.drop(job.key)
 
-    def tidy_up(self) -> None:
-        """Collect what nobody needs any more; for a thread of its own."""
-        if self.place is not None:
+    def tidy_up(self, stop: Stop) -> None:
+        """Collect what nobody needs any more; for a thread of its own. `stop` ends what it runs."""
+        place, settings = self.place, self._settings
+        if place is not None:
             jobs = [j for j in self._state.jobs.values() if j.repo == self.name]
             live = {tree_name(j) for j in jobs if j.status in (Status.RUNNING, Status.WAITING)}
-            collect(self.place.folder, self.place.mirror, live, time.time(), self._settings.keep_days, self._began)
+            collect(
+                place.folder,
+                place.mirror,
+                live,
+                time.time(),
+                settings.keep_days,
+                self._began,
+                lambda tree: tear_down(tree, place.mirror, settings, stop),
+            )
 
 
 def _slim(job: Job) -> Job:

@@ -105,6 +105,8 @@ class Unprivileged:
         self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], walls: Walls
     ) -> tuple[list[str], dict[str, str]]:
         words, variables = self._bwrap.wrap(argv, cwd, env, walls)
+        for path in (self._bwrap._own, *self._bwrap._own.iterdir()):
+            os.chown(path, 65534 if self._before else -1, -1)
         return [*self._before, *words], variables
 
 

@@ -133,10 +133,16 @@ def test_the_environment_is_what_is_given_and_the_run_id(lab: Lab, monkeypatch: 
 
 def test_only_allowed_names_pass_into_a_clean_environment() -> None:
     secrets = {"GITHUB_TOKEN": "x", "GH_TOKEN": "x", "GIT_DIR": "x", "GIT_CONFIG_COUNT": "1", "LD_PRELOAD": "x"}
-    environ = {**secrets, "PATH": PATH, "HOME": "/h", "https_proxy": "p", "TERM": "xterm", "MINE": "m", "OTHER": "o"}
+    locale = {"LANG": "de_DE.UTF-8", "LC_ALL": "POSIX", "LC_CTYPE": "C"}
+    environ = {"PATH": PATH, "HOME": "/h", "https_proxy": "p", "TERM": "xterm", "MINE": "m", "OTHER": "o"}
     expected = {"PATH": PATH, "HOME": "/h", "https_proxy": "p", "TERM": "dumb", "MINE": "m"}
-    expected |= {"FIXED": "f", "GH_CONFIG_DIR": "/dev/null"}
-    assert clean_env(environ, "MINE", "ABSENT", FIXED="f") == expected
+    expected |= {"FIXED": "f", "GH_CONFIG_DIR": "/dev/null", "LANG": "C.UTF-8"}
+    for given in (environ, {**environ, **secrets, **locale}):
+        assert clean_env(given, "MINE", "ABSENT", FIXED="f") == expected
+    assert clean_env({**environ, **locale}, "LC_ALL", LANG="fr_FR.UTF-8").items() >= {
+        ("LANG", "fr_FR.UTF-8"),
+        ("LC_ALL", "POSIX"),
+    }
 
 
 @pytest.mark.parametrize(("mode", "error"), [(None, FileNotFoundError), (0o644, PermissionError)])

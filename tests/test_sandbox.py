@@ -7,6 +7,7 @@ and of the machine it asks what could be done (`test -w`).
 from __future__ import annotations
 
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -212,7 +213,7 @@ def test_input_output_folder_and_variables_pass_through(box: Box) -> None:
     inner.mkdir()
     script = "cat; pwd; echo $WORD; hostname; id -u"
     assert box.run("/bin/sh", "-c", script, stdin=b"in\n", cwd=inner, env={"WORD": "two words"}).code == 0
-    assert box.output.read_text() == f"in\n{inner}\ntwo words\nsandbox\n{os.getuid()}\n"
+    assert box.output.read_text() == f"in\n{inner}\ntwo words\n{platform.node()}\n{os.getuid()}\n"
 
 
 def test_variables_stand_in_no_command_line(box: Box) -> None:

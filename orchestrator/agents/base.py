@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,7 +51,9 @@ class Task:
     run_id: str
     log: Path
     schema: dict[str, Any] | None = None  # JSON schema of the answer wanted in `RunResult.data`
+    env: Mapping[str, str] = field(default_factory=dict)  # variables of its worktree
     see: tuple[Path, ...] = ()  # what it may read beside `cwd`
+    write: tuple[Path, ...] = ()  # what it may write to beside a scratch folder, whatever its role
     keep: Path | None = None  # where its program may keep what going on with a session needs; None: nowhere
     resume: bool = False  # go on with `session_id` instead of starting it
 

@@ -212,7 +212,7 @@ class Claude:
                 return run(
                     self._argv(task, bounds),
                     cwd=task.cwd,
-                    env=self._env(bounds, scratch, session),
+                    env=self._env(task, bounds, scratch, session),
                     run_id=task.run_id,
                     output=task.log,
                     errors=errors,
@@ -226,7 +226,7 @@ class Claude:
                     stdin=_message(task.prompt),
                     on_line=on_line,
                     sandbox=self._sandbox,
-                    walls=Walls(write=(*own, Path(scratch), *session), read=seen, gate=gate),
+                    walls=Walls(write=(*own, *task.write, Path(scratch), *session), read=seen, gate=gate),
                 )
             finally:
                 forget()
@@ -276,26 +276,25 @@ class Claude:
             *(("--json-schema", json.dumps(task.schema)) if task.schema else ()),
         ]
 
-    def _env(self, bounds: Bounds, scratch: str, session: tuple[Path, ...]) -> dict[str, str]:
+    def _env(self, task: Task, bounds: Bounds, scratch: str, session: tuple[Path, ...]) -> dict[str, str]:
         # A silent tool or model reply must come to its own end, which is an event, before the silence limit strikes.
         longest = int(bounds.stall * 800)
-        return clean_env(
-            self._environ,
-            *_CREDENTIALS,
+        own = {
             **({"CLAUDE_CONFIG_DIR": str(session[0])} if session else {}),
-            TMPDIR=scratch,
-            CLAUDE_CODE_TMPDIR=scratch,
-            CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
-            DISABLE_AUTOUPDATER="1",
+            "TMPDIR": scratch,
+            "CLAUDE_CODE_TMPDIR": scratch,
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "DISABLE_AUTOUPDATER": "1",
             # Otherwise a foreground command that takes long becomes a background task, and each one that ends starts a
             # new cycle of turns with a fresh limit.
-            CLAUDE_CODE_DISABLE_BACKGROUND_TASKS="1",
-            CLAUDE_CODE_DISABLE_AUTO_MEMORY="1",  # what one issue says must not reach the run for another
-            CLAUDE_CODE_MAX_RETRIES="4",
-            API_TIMEOUT_MS=str(min(longest, 600_000)),
-            BASH_DEFAULT_TIMEOUT_MS=str(min(longest, 300_000)),
-            BASH_MAX_TIMEOUT_MS=str(min(longest, 1_200_000)),
-        )
+            "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
+            "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",  # what one issue says must not reach the run for another
+            "CLAUDE_CODE_MAX_RETRIES": "4",
+            "API_TIMEOUT_MS": str(min(longest, 600_000)),
+            "BASH_DEFAULT_TIMEOUT_MS": str(min(longest, 300_000)),
+            "BASH_MAX_TIMEOUT_MS": str(min(longest, 1_200_000)),
+        }
+        return clean_env(self._environ, *_CREDENTIALS, **{**task.env, **own})
 
     def _missing(self) -> str:
         return f"`{self._command[0]}` cannot be started; install Claude Code with `{INSTALL}` or set CLAUDE_COMMAND"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from structlog.contextvars import bind_contextvars
 
-from orchestrator import process, refusals, texts
+from orchestrator import copying, process, refusals, texts
 from orchestrator.agents.base import Agent
 from orchestrator.clock import Clock, Stop
 from orchestrator.decide.schedule import Need
@@ -24,16 +24,18 @@ from orchestrator.git.worktree import Worktree
 from orchestrator.github.api import Api
 from orchestrator.github.effects import Effects
 from orchestrator.github.together import at_once
-from orchestrator.instance import instance_id
+from orchestrator.jobs.commands import new_log, new_run, run_command, tear_down
 from orchestrator.log import get
 from orchestrator.marks import Marks
 from orchestrator.model import Actor, PullRequest, Repo
 from orchestrator.pauses import Pauses
+from orchestrator.ports import lease
 from orchestrator.record import Job, Kind, Status
 from orchestrator.redactor import OURS
-from orchestrator.sandbox import Walls, prove
+from orchestrator.sandbox import prove
 from orchestrator.settings import Settings
 from orchestrator.state import State
+from orchestrator.surroundings import Surroundings, variables
 
 STICKY = "sticky"
 T = TypeVar("T")
@@ -171,19 +173,53 @@ class Desk:
             if theirs and live and job.facts.get("pushed") != job.head:
                 raise Refused(refusals.agent_at_work(job))
 
+    @property
+    def around(self) -> Surroundings:
+        """What belongs to the worktree beside its files."""
+        return Surroundings(self.tree.path)
+
+    def environment(self) -> dict[str, str]:
+        """The variables of the worktree that is there, its block of ports among them: for agents as for commands."""
+        return self.around.environment(self._told(), self.settings.passed)
+
+    def _told(self) -> dict[str, str]:
+        return variables(self.job, lease(self.tree.path, self.settings.worktree_base))
+
+    def clear_place(self) -> None:
+        """Before a new worktree takes the place of this job's old one: that is torn down, its work saved first."""
+        tree = self.tree
+        if self.settings.teardown_commands and self.around.to_tear_down is not None:
+            with contextlib.suppress(GitError, OSError):  # then it is set aside as it is
+                tree.save(tree.name, "another attempt took its place")
+            tear_down(tree.path, self.mirror, self.settings, self.halt)
+
+    def furnish(self, copies: bool) -> None:
+        """A new worktree gets surroundings of its own, and what the owner copies into each, where it `copies`."""
+        folder = self.settings.copy_files
+        copied: list[str] = []
+        if folder is not None and copies:
+            OURS.learn(*copying.secrets(folder))
+            try:
+                copied = copying.copy(folder, self.tree.path)
+            except (OSError, ValueError) as error:
+                raise Retry(f"COPY_FILES cannot be copied: {error}") from error
+        self.around.begin(copied)
+
     def drop_tree(self) -> None:
         """The outcome stands, whatever happens to the worktree (wrangle#601); the next attempt replaces it anyway."""
         try:
+            tear_down(self.tree.path, self.mirror, self.settings, self.halt)
             self.tree.remove()
+            self.around.end()
             discard(self.session_folder)
         except (OSError, GitError, Refused, Retry) as error:
             get().warning("worktree_kept", trouble=str(error))
 
     def new_run(self) -> str:
-        """A run's id, by which whoever starts this daemon again finds its processes; from here on in the log lines."""
-        number = uuid.uuid4().hex
-        bind_contextvars(run=number[:8])
-        return f"{instance_id(self.settings.state_file)}-{number}"
+        """A run's id; from here on in the log lines."""
+        run_id = new_run(self.settings)
+        bind_contextvars(run=run_id.rpartition("-")[2][:8])
+        return run_id
 
     @property
     def session_folder(self) -> Path:
@@ -201,16 +237,10 @@ class Desk:
 
     def new_log(self, name: str) -> Path:
         """A file for the next output of this job, never one that exists."""
-        folder = self.place.folder / "logs"
-        folder.mkdir(parents=True, exist_ok=True)
-        number = 1
-        while (path := folder / f"{name}-{number}.log").exists():
-            number += 1
-        path.touch(mode=0o600)
-        return path
+        return new_log(self.place.folder, name)
 
-    def commands(self, commands: Sequence[str], cwd: Path, log: Path, seconds: float) -> None:
-        """Run the operator's commands in order; CommandFailed names the first that does not pass.
+    def commands(self, commands: Sequence[str], log: Path, seconds: float) -> None:
+        """Run the operator's commands in the worktree, in order; CommandFailed names the first that does not pass.
 
         Retry while nothing holds them.
         """
@@ -218,25 +248,14 @@ class Desk:
             prove(self.mirror.sandbox)
         except Missing as trouble:
             raise Retry(str(trouble)) from trouble
+        told, around = self._told(), self.around
+        around.commands_begin(told)
         for number, command in enumerate(commands, 1):
             self.check()
             run_id = self.new_run()
             part = log.with_suffix(f".{number}.log")
             self.keep(run_id=run_id, log=str(part))
-            ended = process.shell(
-                command,
-                cwd=cwd,
-                env=process.clean_env(os.environ),
-                run_id=run_id,
-                output=part,
-                limits=process.Limits(total=seconds),
-                stop=self.stop,
-                sandbox=self.mirror.sandbox,
-                # A command may change its worktree, whose `.git` borrows the mirror's objects.
-                walls=Walls((cwd,), (self.mirror.store,), network=self.settings.command_network),
-            )
-            if ended.killed:
-                get().warning("command_left_processes", command=command, ended=ended.killed)
+            ended = run_command(command, around, told, self.mirror, self.settings, run_id, part, seconds, self.stop)
             self.check()
             output = _end_of(part)
             if ended.cause is process.Cause.TOTAL:

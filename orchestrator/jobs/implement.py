@@ -178,11 +178,13 @@ def prepare(desk: Desk) -> str:
 def _fresh_tree(desk: Desk) -> None:
     """The worktree as it was before any agent, set up; what is there is saved in the mirror first."""
     job = desk.job
-    tree = desk.tree
-    tree.create(str(job.facts["start"]), job.branch, job.base_ref)
+    desk.clear_place()
+    desk.tree.create(str(job.facts["start"]), job.branch, job.base_ref)
+    desk.furnish(copies=True)
     if setup := desk.settings.setup_commands:
-        desk.commands(setup, tree.path, desk.new_log(f"issue-{job.number}-setup"), desk.settings.command_timeout)
-        tree.work_begins()
+        desk.commands(setup, desk.new_log(f"issue-{job.number}-setup"), desk.settings.command_timeout)
+    if setup or desk.settings.copy_files is not None:
+        desk.tree.work_begins()
 
 
 def run(desk: Desk) -> str | None:

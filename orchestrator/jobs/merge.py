@@ -166,7 +166,7 @@ def gate(desk: Desk) -> str | None:
             case Refuse(why):
                 raise Refused(why)
             case Test():
-                _test(desk)
+                _test(desk, snapshot.pull)
             case Wait(until, why):
                 show_step(desk, why)
                 await_change(desk, checks, until)
@@ -178,7 +178,7 @@ def gate(desk: Desk) -> str | None:
                 assert_never(decided)
 
 
-def _test(desk: Desk) -> None:
+def _test(desk: Desk, pull: PullRequest) -> None:
     """Build the merge of pinned head and live base in the worktree and run the commands on it."""
     job = desk.job
     desk.keep(tree="")
@@ -195,11 +195,15 @@ def _test(desk: Desk) -> None:
             raise Retry("what was to be merged is in the base, and GitHub does not say yet that it is merged")
         raise Refused(refusals.NOTHING_TO_LAND)
     commit = desk.mirror.commit_tree(result.tree, [base, job.head], f"Merge {job.head} into {job.base_ref}\n")
+    desk.note(head_ref=pull.head_ref)
+    desk.clear_place()
     tree = desk.tree
     tree.create(commit, None, job.base_ref)
     commands = desk.settings.pre_merge_commands
     if commands:
-        desk.commands(commands, tree.path, desk.new_log(f"merge-{job.number}"), desk.settings.command_timeout)
+        # What the owner keeps from the repository is not for the code of somebody who may not write to it.
+        desk.furnish(copies=pull.head_repo_id == desk.place.repo.id)
+        desk.commands(commands, desk.new_log(f"merge-{job.number}"), desk.settings.command_timeout)
         desk.refuse_changes(tree)
     desk.note(tests=int(desk.job.facts.get("tests", 0)) + 1)
     desk.soon(base=base, tree=result.tree)

@@ -1,4 +1,4 @@
-"""What an agent's commits must be before anybody else sees them: of bounded size, without secrets.
+"""What an agent's commits must be before anybody else sees them: of bounded size, without secrets and copied files.
 
 Everything that a push would show is looked at: each commit that the base has not, with its message and its whole
 difference, also of files that git calls binary and of what a later commit takes back.
@@ -17,6 +17,7 @@ _ALL = (
     *("log", "--patch", "--cc", "--text", "--no-ext-diff", "--no-textconv", "--no-color", "--no-notes"),
     "--format=%an%n%ae%n%cn%n%ce%n%B",
 )
+_NAMES = ("log", "-m", "-z", "--name-only", "--no-renames", "--format=")
 
 
 def check(desk: Desk, head: str) -> None:
@@ -27,6 +28,10 @@ def check(desk: Desk, head: str) -> None:
         raise Refused(refusals.too_large(most))
     if OURS.holds(shown.out):
         raise Refused(refusals.HOLDS_SECRET)
+    if copied := set(desk.around.copied):
+        named = desk.mirror.call(*_NAMES, head, f"^{start}", f"^{desk.job.base}", "--").names
+        if told := next((path for path in named if path in copied), None):
+            raise Refused(refusals.tells_copied(told))
 
 
 def steering(desk: Desk) -> tuple[str, ...]:

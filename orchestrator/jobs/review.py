@@ -58,6 +58,7 @@ def prepare(desk: Desk) -> str | None:
 
 def _check_out(desk: Desk) -> None:
     desk.tree.create(without_ways_out(desk.mirror, desk.job.head), None, desk.job.base_ref)
+    desk.furnish(copies=False)
 
 
 def _wanted(desk: Desk) -> bool:
@@ -69,6 +70,7 @@ def _wanted(desk: Desk) -> bool:
         desk.keep(status=Status.DONE, trigger="", reason=PAST)
         return False
     desk.soon(head=pull.head_sha, base_ref=pull.base_ref, started_at=job.started_at or desk.clock.now())
+    desk.note(head_ref=pull.head_ref)
     desk.caused_by(pull)
     if _find(desk) is not None:
         desk.keep(status=Status.DONE, reason="this head has its review already")

@@ -174,7 +174,8 @@ def _run(desk: Desk, work: Work, session: str, prompt: str, resume: bool) -> Run
         _give_back(desk, run_id)  # no record names this run, so nobody else would
         raise
     # What is set aside stays so when this breaks off: only the log can tell what was spent, when it is read back.
-    return desk.agent.run(_task(desk, work, prompt, resume), replace(bounds, budget_usd=granted), desk.stop)
+    task = replace(_task(desk, work, prompt, resume), env=desk.environment(), write=(desk.around.caches,))
+    return desk.agent.run(task, replace(bounds, budget_usd=granted), desk.stop)
 
 
 def _asker(job: Job) -> Actor | None:

@@ -8,11 +8,14 @@ import re
 import resource
 import shutil
 import subprocess
+import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from orchestrator.errors import Missing
+from orchestrator.git.disk import write_whole
 from orchestrator.sandbox import toolchains
 from orchestrator.sandbox.toolchains import SYSTEM, existing
 from orchestrator.sandbox.walls import (
@@ -33,7 +36,7 @@ from orchestrator.sandbox.walls import (
 # Of the machine's configuration what programs look up at run time, and nothing that may hold a key or a password. Each
 # is one more mount, and mounts are what a start costs.
 _ETC = (
-    *("alternatives", "crypto-policies", "group", "hosts", "ld.so.cache", "localtime", "nsswitch.conf", "os-release"),
+    *("alternatives", "crypto-policies", "group", "ld.so.cache", "localtime", "nsswitch.conf", "os-release"),
     *("passwd", "pki/ca-trust", "pki/tls/cert.pem", "pki/tls/certs", "services", "ssl/ca-bundle.pem", "ssl/cert.pem"),
     *("ssl/certs", "ssl/openssl.cnf"),
 )
@@ -43,6 +46,7 @@ _ELSEWHERE = ("/var/lib/ca-certificates",)
 _ROOTS_PROC = ("sys", "sysrq-trigger", "mtrr", "scsi", "acpi", "fs")
 _INSIDE = "/run/orchestrator"  # where the gate's socket and the script that goes to it appear
 _PROXY_PORT = 3128  # of a loopback that nobody else is on; the one that proxies usually have
+_LOOPBACK = "127.0.0.1"
 _SOME = 300  # numbers below are kept for the kernel's own when a namespace starts anew at the end of its range
 
 
@@ -52,7 +56,7 @@ class Bubblewrap:
     Guaranteed: it sees the system and its tools read-only, an empty home and /tmp of its own, what its walls name, and
     no process, socket, key or loopback of the machine; it has no capability, cannot win any by set-uid programs, and
     dies with everything that it started when its parent does, or when it ends itself. The parent is the *thread* that
-    started it. Its variables never appear on a command line.
+    started it. Its variables never appear on a command line. The machine's name is its own, and leads to its loopback.
 
     Not guaranteed: the kernel is shared. With `network=True` everything on loopback and every abstract socket is in
     reach. /opt and /usr/local are taken for programs. Memory is limited for each process, not for all together. For
@@ -74,9 +78,11 @@ class Bubblewrap:
         self._size = ["--size", str(ration.scratch)] if _version(self._program) >= (0, 7) else []
         self._front = _front(ration)
         self._back = ["env", "--default-signal=TERM"] if self._front else []
+        self._own = Path(tempfile.mkdtemp(prefix="orchestrator-"))
+        weakref.finalize(self, shutil.rmtree, self._own, ignore_errors=True)
         self._constant = [
             *(self._program, "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts"),
-            *("--unshare-cgroup-try", "--hostname", "sandbox", "--die-with-parent", "--new-session"),
+            *("--unshare-cgroup-try", "--die-with-parent", "--new-session"),
             *("--cap-drop", "ALL", *_system(), "--proc", "/proc", *_hidden_of_root(), "--dev", "/dev"),
             *(*self._size, "--tmpfs", "/dev/shm", "--remount-ro", "/dev", *self._size, "--tmpfs", "/tmp"),
             *("--dir", "/run", "--dir", "/var", "--symlink", "../tmp", "/var/tmp"),
@@ -93,12 +99,12 @@ class Bubblewrap:
         needed = self._needed(program, env.get("PATH", os.defpath), walls.gate is not None)
         if cwd != Path("/tmp") and not within(cwd, [*walls.write, *walls.read, *needed, *SYSTEM]):
             raise ValueError(f"{cwd} is behind the walls")
-        network = []
-        if not walls.network:
-            network = ["--unshare-net"]
+        if walls.network:
+            found = [str(file) for file in map(Path, ("/etc/hosts", "/etc/resolv.conf")) if file.exists()]
+            network = [word for file in found for word in ("--ro-bind", file, file)]
+        else:
+            network = ["--unshare-net", "--ro-bind", str(self._hosts()), "/etc/hosts"]
             env = without_proxies(env)
-        elif Path("/etc/resolv.conf").exists():
-            network = ["--ro-bind", "/etc/resolv.conf", "/etc/resolv.conf"]
         if walls.gate and not walls.network:
             socket, script = Path(_INSIDE, "gate"), Path(_INSIDE, HANDOFF.name)
             network += ["--ro-bind", str(walls.gate.socket), str(socket), "--ro-bind", str(HANDOFF), str(script)]
@@ -127,12 +133,40 @@ class Bubblewrap:
             words[own] = [*self._size, "--tmpfs", str(own)]
         return [word for path in sorted(words, key=lambda path: len(path.parts)) for word in words[path]]
 
+    def _hosts(self) -> Path:
+        """The machine's own table of hosts, in which its name is on loopback: programs look for themselves by it.
+
+        Made anew under another name, and where somebody tidied it away.
+        """
+        name = platform.node() or "localhost"
+        file = self._own / name
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True, mode=0o700)
+            table = Path("/etc/hosts")
+            write_whole(file, hosts(table.read_text("utf-8", "replace") if table.exists() else "", name).encode())
+        return file
+
     def _search(self, program: Path, path: str, has_gate: bool) -> tuple[Path, ...]:
         programs = [program, interpreter()] if has_gate else [program]
         found = [*self._tools, *toolchains.of_path(path)]
         for one in programs:
             found += toolchains.of_program(one)
         return existing(found)
+
+
+def hosts(table: str, name: str) -> str:
+    """A table of hosts in which `name`, with what else it is called, leads to loopback only."""
+    lines, is_there = [], name == "localhost"
+    for line in table.splitlines():
+        address, *names = line.partition("#")[0].split() or [""]
+        if name in names and ":" in address and name != "localhost":
+            names.remove(name)
+        elif name in names:
+            address, is_there = (address if address.startswith("127.") else _LOOPBACK), True
+        lines.append(" ".join((address, *names)) if names else "")
+    if not is_there:
+        lines.append(f"{_LOOPBACK} {name}")
+    return "".join(f"{line}\n" for line in lines if line)
 
 
 def _installed(name: str, package: str) -> str:

@@ -71,7 +71,7 @@ class FastStage(Stage):
             patch("orchestrator.process.sweep", lambda _: 0),
             patch("orchestrator.jobs.desk._end_of", lambda _: b""),
             # There is nothing on the disk to tidy up.
-            patch("orchestrator.watch.Watch.tidy_up", lambda _: None),
+            patch("orchestrator.watch.Watch.tidy_up", lambda *_: None),
             patch("orchestrator.chores.sweep_scratch", lambda _: None),
             patch("orchestrator.jobs.desk.Desk.new_log", lambda _, name: folder / name),
         ]

@@ -92,7 +92,7 @@ class SimStage(Stage):
             patch("orchestrator.process.sweep", lambda _: 0),
             patch("orchestrator.jobs.desk._end_of", lambda _: f"it says {self.token}".encode()),
             # What the real house shows, and what looks at the machine's own clock.
-            patch("orchestrator.watch.Watch.tidy_up", lambda _: None),
+            patch("orchestrator.watch.Watch.tidy_up", lambda *_: None),
             patch("orchestrator.chores.sweep_scratch", lambda _: None),
             patch("orchestrator.state.time", SimpleNamespace(monotonic=self.clock.now, time=self.clock.now)),
             self.disk.attached(),
