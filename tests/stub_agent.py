@@ -11,7 +11,8 @@ next run would meet a service that fails, or as `probe-SCENARIO` says, else it i
 Whatever hangs here ends by itself after a minute.
 
 Work: `success` appends a line to the file ARG (`agent.txt`) and leaves it uncommitted · `commits` the same, committed ·
-`no-change` · `says` ARG, no change · `obeys` does what the prompt says: repeats it and its environment in its text ·
+`no-change` · `says` ARG, no change · `runs` the shell command ARG and fails with it · `obeys` does what the prompt
+says: repeats it and its environment in its text ·
 `conflict-markers` leaves some in ARG · `deletes-git` removes `.git` after its change · `nested-repo` makes a repository
 with a commit in `nested/` · `git-config` sets `core.hooksPath` in the worktree's configuration.
 Silence: `hang` no byte · `silence` after init · `hang-after-result` · `ignores-sigterm` after init.
@@ -118,6 +119,11 @@ def commits(run: Run) -> int:
 def obeys(run: Run) -> int:
     run.change()
     return run.good(f"{run.prompt}\n{json.dumps(dict(os.environ))}")
+
+
+def runs(run: Run) -> int:
+    done = subprocess.run(["sh", "-c", run.arg], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return run.good() if done.returncode == 0 else run.failed(FAILED)
 
 
 def conflict_markers(run: Run) -> int:
@@ -275,6 +281,7 @@ SCENARIOS: dict[str, Callable[[Run], int]] = {
     "no-change": lambda run: run.good("There is nothing to do: it is already so."),
     "obeys": obeys,
     "says": lambda run: run.good(run.arg),
+    "runs": runs,
     "conflict-markers": conflict_markers,
     "deletes-git": deletes_git,
     "nested-repo": nested_repo,
