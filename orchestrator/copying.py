@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from orchestrator import refusals
@@ -61,21 +61,32 @@ def listed(folder: Path) -> list[Path]:
     return files
 
 
-def copy(folder: Path, tree: Path) -> list[str]:
-    """Copy all of the folder into a fresh worktree, in which nothing runs yet; the paths, as git names them.
+def wanted(folder: Path, tree: Path) -> list[Path]:
+    """What is to be copied into a fresh worktree, in which nothing runs yet.
 
-    Refused for a file that the repository has too; ValueError and OSError as `listed`.
+    Refused where the repository has a file or a link in its place or on its way; ValueError and OSError as `listed`.
     """
-    real = folder.resolve()
     files = listed(folder)
     for file in files:
-        _make_folders(real, tree, file)
+        for above in reversed(file.parents[:-1]):
+            if (tree / above).is_symlink() or ((tree / above).exists() and not (tree / above).is_dir()):
+                raise Refused(refusals.copy_would_replace(above.as_posix()))
         if (tree / file).is_symlink() or (tree / file).exists():
             raise Refused(refusals.copy_would_replace(file.as_posix()))
+    return files
+
+
+def copy(folder: Path, tree: Path, files: Sequence[Path]) -> None:
+    """Copy the files that are `wanted`."""
+    real = folder.resolve()
+    for file in files:
+        for above in reversed(file.parents[:-1]):
+            if not (tree / above).exists():
+                (tree / above).mkdir()
+                (tree / above).chmod(_mode(real / above) | 0o700)
         shutil.copyfile(real / file, tree / file, follow_symlinks=False)
         if not (tree / file).is_symlink():
-            (tree / file).chmod(stat.S_IMODE((real / file).stat().st_mode) & 0o777)
-    return [file.as_posix() for file in files]
+            (tree / file).chmod(_mode(real / file))
 
 
 def secrets(folder: Path) -> Iterator[str]:
@@ -106,11 +117,5 @@ def _stays_inside(link: Path, folder: Path) -> bool:
     return not target.is_absolute() and there_too.split("/")[0] != ".." and folder in link.resolve().parents
 
 
-def _make_folders(folder: Path, tree: Path, file: Path) -> None:
-    for parent in reversed(file.parents[:-1]):
-        place = tree / parent
-        if place.is_symlink() or (place.exists() and not place.is_dir()):
-            raise Refused(refusals.copy_would_replace(parent.as_posix()))
-        if not place.exists():
-            place.mkdir()
-            place.chmod(stat.S_IMODE((folder / parent).stat().st_mode) & 0o777 | 0o700)
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode) & 0o777

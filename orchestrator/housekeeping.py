@@ -26,6 +26,7 @@ import psutil
 from orchestrator.errors import Stopped
 from orchestrator.git.disk import changed_since, discard
 from orchestrator.git.mirror import TRASH, Mirror
+from orchestrator.git.run import GitError
 from orchestrator.git.salvage import forget, kept
 from orchestrator.git.worktree import Worktree
 from orchestrator.log import get
@@ -150,7 +151,8 @@ def _worktrees(
         with done.boundary(name):
             tree, around, since = Worktree(mirror, folder / name), Surroundings(folder / name), before
             if around.to_tear_down is not None and not changed_since(tree.path, before):
-                tree.save(name, _UNUSED)
+                with suppress(GitError, OSError):  # then it is set aside as the tear-down leaves it
+                    tree.save(name, _UNUSED)
                 tear_down(tree.path)
                 since = max(before, time.time())  # what it wrote is nobody's use of the worktree
             if tree.retire(since, _UNUSED):

@@ -111,16 +111,17 @@ OURS = Redactor()  # what this process knows; the daemon tells it at its start, 
 
 
 def credentials(text: str) -> Iterator[str]:
-    """What a file of settings holds that is nobody else's: values whose names call them secret, lines of private keys.
+    """What a file of settings holds that is nobody else's: values whose names call them secret, a line of each key.
 
-    The password of a test database that is called like everything else there is none.
+    The password of a test database, which is called like everything else there, is none.
     """
     for name, said in _ENTRY.findall(text):
         value = said.strip(" \t\r,;").strip("\"'`")
         if _NAMES.search(name.upper().replace("-", "_")) and is_unusual(value):
             yield value
     for key in _KEY.findall(text):
-        yield from (line for line in key.split() if len(line) >= LONG)
+        lines = [line for line in key.split() if len(line) >= LONG]
+        yield from lines[len(lines) // 2 :][:1]
 
 
 def is_unusual(value: str) -> bool:

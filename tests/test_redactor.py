@@ -15,7 +15,7 @@ import pytest
 from orchestrator.github.outgoing import redacted
 from orchestrator.marks import Marks, claim
 from orchestrator.record import Job, Kind
-from orchestrator.redactor import HIDDEN, OURS, Redactor, Stream
+from orchestrator.redactor import HIDDEN, OURS, Redactor, Stream, credentials, unsaid
 
 TOKEN = "c4nary+Token/0123456789"
 WORDS = "The greeting says hello to everybody; basic understanding, bearer of news, see https://example.com:443/a@b."
@@ -185,3 +185,26 @@ def test_a_line_without_an_end_is_shown_as_it_comes_and_still_redacted() -> None
     shown = [stream.feed(data[at : at + 1000]) for at in range(0, len(data), 1000)]
     assert any(shown[:200])
     assert b"".join(shown) + stream.close() == data.replace(TOKEN.encode(), HIDDEN.encode())
+
+
+def test_of_a_file_of_settings_only_what_is_like_a_credential_is_known() -> None:
+    file = """
+        # comment with TOKEN=not-here-0123456789
+        export API_TOKEN="abc-123-def-456"   \n
+        POSTGRES_PASSWORD=postgres
+        NODE_ENV=development-0123456789
+        KEY=/home/me/key-0123456789
+        SECRET_REF=${OTHER_TOKEN_0123456789}
+        AUTH_SECRET: 'yaml-s3cret-value'
+        "client-secret": "json-s3cret-value",
+        PORT_KEY=123456789012
+        LONG_PASSWORD=correct-horse-battery-staple
+    """
+    assert sorted(credentials(file)) == [
+        *("abc-123-def-456", "correct-horse-battery-staple", "json-s3cret-value", "yaml-s3cret-value"),
+    ]
+    lines = [f"{number}" * 64 for number in range(5)]
+    key = "\n".join(("-----BEGIN RSA PRIVATE KEY-----", *lines, "-----END RSA PRIVATE KEY-----"))
+    assert list(credentials(f"x\n{key}\n{key}")) == [lines[2]] * 2
+    passed = {"A": "us-east-1", "B": "production", "C": "words-of-some-length-here", "D_KEY": "eight-ch"}
+    assert {*unsaid(passed)} == {"eight-ch", "words-of-some-length-here"}

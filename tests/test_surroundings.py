@@ -57,7 +57,8 @@ print(json.dumps({
     "names": sorted(n for n in os.environ if not n.lower().endswith("_proxy") and n != "CLAUDE_CONFIG_DIR"),
 }))
 """
-AGENTS_OWN = frozenset(("DISABLE_AUTOUPDATER", "API_TIMEOUT_MS", "BASH_DEFAULT_TIMEOUT_MS", "BASH_MAX_TIMEOUT_MS"))
+BASHS_OWN = ("_", "SHLVL")
+AGENTS_OWN = ("DISABLE_AUTOUPDATER", "API_TIMEOUT_MS", "BASH_DEFAULT_TIMEOUT_MS", "BASH_MAX_TIMEOUT_MS")
 
 
 def a_house(make_house: MakeHouse, sandbox: str, **settings: Any) -> House:
@@ -134,7 +135,9 @@ def test_an_agent_and_a_command_meet_the_same_under_both_settings_of_the_sandbox
     for who in ("command", "agent"):
         assert met[f"{who} bwrap"] == met[f"{who} off"]
     for found in met.values():
-        found["names"] = [n for n in found["names"] if n not in AGENTS_OWN and not n.startswith("CLAUDE_")]
+        found["names"] = [
+            n for n in found["names"] if n not in (*AGENTS_OWN, *BASHS_OWN) and not n.startswith("CLAUDE_")
+        ]
     assert met["agent off"] == met["command off"]
     assert met["agent off"]["host"] == socket.gethostname()
     assert met["agent off"]["resolves"]
@@ -362,7 +365,7 @@ def test_no_copy_goes_through_what_the_repository_has(tmp_path: Path, there: str
         (tmp_path / "tree" / name).unlink()
         (tmp_path / "tree" / name).write_text("theirs\n")
     with pytest.raises(Refused, match=r"the repository has it too"):
-        copying.copy(tmp_path / "brought", tmp_path / "tree")
+        copying.wanted(tmp_path / "brought", tmp_path / "tree")
     assert list((tmp_path / "outside").iterdir()) == []
     assert target or (tmp_path / "tree" / name).read_text() == "theirs\n"
 

@@ -189,21 +189,23 @@ class Desk:
         """Before a new worktree takes the place of this job's old one: that is torn down, its work saved first."""
         tree = self.tree
         if self.settings.teardown_commands and self.around.to_tear_down is not None:
-            with contextlib.suppress(GitError, OSError):  # then it is set aside as it is
+            with contextlib.suppress(GitError, OSError):  # then it is set aside as the tear-down leaves it
                 tree.save(tree.name, "another attempt took its place")
             tear_down(tree.path, self.mirror, self.settings, self.halt)
 
     def furnish(self, copies: bool) -> None:
         """A new worktree gets surroundings of its own, and what the owner copies into each, where it `copies`."""
         folder = self.settings.copy_files
-        copied: list[str] = []
-        if folder is not None and copies:
-            OURS.learn(*copying.secrets(folder))
-            try:
-                copied = copying.copy(folder, self.tree.path)
-            except (OSError, ValueError) as error:
-                raise Retry(f"COPY_FILES cannot be copied: {error}") from error
-        self.around.begin(copied)
+        if folder is None or not copies:
+            self.around.begin(())
+            return
+        OURS.learn(*copying.secrets(folder))
+        try:
+            files = copying.wanted(folder, self.tree.path)
+            self.around.begin([file.as_posix() for file in files])  # first, so that a crash leaves none unknown
+            copying.copy(folder, self.tree.path, files)
+        except (OSError, ValueError) as error:
+            raise Retry(f"COPY_FILES cannot be copied: {error}") from error
 
     def drop_tree(self) -> None:
         """The outcome stands, whatever happens to the worktree (wrangle#601); the next attempt replaces it anyway."""
