@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
-from hypothesis.stateful import run_state_machine_as_test
 
 from tests.histories.asking import Asking, AskStage
 from tests.histories.log import listening
 from tests.histories.slim import quick
-from tests.test_histories import STEPS, TOTAL
+from tests.test_histories import STEPS, TOTAL, run_machine
 
 PARTS = range(40)
 EACH = int(os.environ.get("HISTORIES", TOTAL // 10)) // len(PARTS)
@@ -48,7 +47,7 @@ def test_nothing_is_begun_or_published_that_nobody_may_ask_for(part: int, place:
         tally: Counter[str] = Counter()
 
     Here.place = staticmethod(place)
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_machine(
         seed(part)(Here),
         settings=settings(
             max_examples=EACH,
