@@ -31,6 +31,7 @@ echo rest > "$3/node_modules/@maker/thing/data/rest.json"
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An npm that works; the file holds one line for each call."""
     monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PROGRAMS", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     play_npm(tmp_path, "exit 0")
     return tmp_path / "calls"
@@ -98,6 +99,7 @@ def test_a_registry_that_does_not_answer_is_told_in_npms_own_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(programs, "PATIENCE", 0.5)
+    monkeypatch.delenv("PROGRAMS", raising=False)
     monkeypatch.setenv("ORCHESTRATOR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as silent:
