@@ -17,7 +17,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from orchestrator import credentials, doctor_checkout, doctor_github, state
+from orchestrator import credentials, doctor_checkout, doctor_github, place, state
 from orchestrator import settings as configuration
 from orchestrator.agents.base import Outcome
 from orchestrator.agents.claude import INSTALL, Claude
@@ -62,6 +62,7 @@ def examine(read: _Read, env_file: Path, labels: Labels, probe: bool) -> Iterato
     yield git_version()
     if "worktree_base" not in read.wrong:
         yield from _folder(settings.worktree_base, settings.disk_floor_gb, change)
+        yield from _apart(settings.worktree_base, settings.state_file, change)
     if "state_file" not in read.wrong:
         yield _state(settings.state_file, change)
     known = {n: None if n in read.wrong else getattr(settings, n) for n in ("state_file", "worktree_base")}
@@ -143,6 +144,16 @@ def _folder(base: Path, floor: float, change: Callable[[str], str]) -> Iterator[
         yield Fail("disk", f"only {room}; make room", f"du -sh {shlex.quote(str(there))}")
     else:
         yield Good("disk", room)
+
+
+def _apart(base: Path, state_file: Path, change: Callable[[str], str]) -> Iterator[Good]:
+    if trouble := place.trouble(base):
+        move = place.moving(base, state_file)
+        yield Warn(
+            "worktrees",
+            f"{trouble}; {'stop the daemon and move it' if move else place.outside(base)}",
+            move or change("WORKTREE_BASE"),
+        )
 
 
 def _state(path: Path, change: Callable[[str], str]) -> Good:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
-from orchestrator import heap, service
+from orchestrator import heap, place, service
 from orchestrator.agents.base import Role
 from orchestrator.agents.prompts import prompt_file
 from orchestrator.clock import Stop
@@ -49,6 +49,7 @@ class _Work:
     def _serve(self) -> int:
         state = State.open(Path(self._settings.state_file))
         _tell_of_losses(state, self._settings.repos)
+        _tell_of_place(self._settings.worktree_base, self._settings.state_file)
         try:
             clock = service.WatchedClock()
             daemon = Daemon(self._settings, self._token, state, clock=clock, halt=self._halt, renew=_token)
@@ -70,6 +71,7 @@ class _Work:
             scopes=sorted(daemon.scopes),
             agent=agent,
             sandbox=daemon.sandbox.name,
+            worktrees=str(self._settings.worktree_base),
             label=self._settings.ready_label,
             prompts=[str(prompt_file(role.value)) for role in Role],
         )
@@ -90,6 +92,17 @@ def _tell_of_losses(state: State, repos: Iterable[str]) -> None:
         if state.rebuilt_for(name):
             lost = "the memory of this repository was lost; what is under way in it is looked for on GitHub"
             get().warning("memory_rebuilt", repo=name, what=lost)
+
+
+def _tell_of_place(base: Path, state_file: Path) -> None:
+    """Where worktrees lie, at every start while that can be mended."""
+    move = place.moving(base, state_file)
+    command = f"stop the daemon and run `{move}`"
+    if trouble := place.trouble(base):
+        get().warning("worktrees_in_checkout", what=f"{trouble}; {command if move else place.outside(base)}")
+    elif move:
+        stay = f"{base} of an earlier version stays in use; to move it to where new ones are, {command}"
+        get().info("worktrees_stay", what=stay)
 
 
 def main(settings: Settings, token: str, once: bool) -> int:

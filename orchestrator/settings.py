@@ -22,7 +22,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationE
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from orchestrator import copying, envfile
+from orchestrator import copying, envfile, place
 from orchestrator.errors import Misconfigured, Missing
 from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN
 from orchestrator.redactor import unsaid
@@ -75,6 +75,15 @@ def _path_or_none(value: object) -> object:
     return _path(value) if value is not None and str(value).strip() else None
 
 
+def _base(value: object, info: ValidationInfo) -> object:
+    if value != "" or "state_file" not in info.data:
+        return _path(value or ".")
+    try:
+        return place.default(info.data["state_file"])
+    except RuntimeError as error:
+        raise ValueError("must name a folder, because no home of this account is known") from error
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 AbsolutePath = Annotated[Path, BeforeValidator(_path)]
 _DAY = 86400.0
@@ -97,8 +106,14 @@ class Settings(BaseSettings):
         description="GitHub's REST API; for GitHub Enterprise Server `https://HOST/api/v3`.",
     )
     poll_interval: float = Field(60, ge=0.01, le=_DAY, description="Seconds between two polls; fractions are allowed.")
-    worktree_base: AbsolutePath = Field(
-        Path("worktrees"), description="The folder for worktrees and for the daemon's own bare clones."
+    state_file: AbsolutePath = Field(
+        Path(".orchestrator-state.json"), description="The daemon's memory, one JSON file."
+    )
+    worktree_base: Annotated[Path, BeforeValidator(_base)] = Field(
+        "",
+        validate_default=True,
+        description="The folder for worktrees, logs and the daemon's own bare clones; empty: one for each state file, "
+        "in `~/.local/state/orchestrator`.",
     )
     sparse_paths: str = Field(
         "",
@@ -110,9 +125,6 @@ class Settings(BaseSettings):
     )
     ready_label: str = Field("ready", description="The label that asks for an issue to be implemented.")
     max_concurrent: int = Field(2, ge=1, le=64, description="How many agents may run at a time; merges do not count.")
-    state_file: AbsolutePath = Field(
-        Path(".orchestrator-state.json"), description="The daemon's memory, one JSON file."
-    )
     setup_commands: Words = Field(
         (), description="Commands that prepare a new worktree before the agent starts, as a JSON array."
     )

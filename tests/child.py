@@ -53,6 +53,7 @@ class Child:
             "github_repo": "acme/app",
             "github_api_url": self.github.url,
             "github_token": self.token,
+            "worktree_base": self._place,
             "poll_interval": 0.05,
             "review_prs": "off",
             "review_debounce": 0,

@@ -150,9 +150,13 @@ def test_a_checkout_that_would_offer_our_files_for_a_commit_is_a_warning_that_me
     code, lines = report("--no-probe")
     assert code == 0
     (line,) = bad(lines)
+    assert line.startswith("WARN  checkout    git does not ignore STATE_FILE in ")
+    with wished.open("a") as env:
+        env.write("WORKTREE_BASE=./worktrees\n")
+    inside, line = bad(report("--no-probe")[1])
     assert line.startswith("WARN  checkout    git does not ignore STATE_FILE and WORKTREE_BASE in ")
     subprocess.run(["/bin/sh", "-c", mend(line)], cwd=wished.parent, check=True)
-    assert bad(report("--no-probe")[1]) == []
+    assert bad(report("--no-probe")[1]) == [inside]
     for name in (".orchestrator-state.json", ".orchestrator-state.json.prev", "worktrees/octo/demo/x"):
         (wished.parent / name).parent.mkdir(parents=True, exist_ok=True)
         (wished.parent / name).touch()
@@ -178,11 +182,12 @@ def test_only_what_is_not_ignored_is_named(wished: Path, setting: str, ignored: 
     with wished.open("a") as env:
         name, _, value = setting.partition("=")
         env.write(f'{name}="{value}"\n')
-    (line,) = bad(report("--no-probe")[1])
+    *inside, line = bad(report("--no-probe")[1])
+    assert [line[:17].split()[1] for line in inside] == (["worktrees"] if name == "WORKTREE_BASE" else [])
     assert f"git does not ignore {name} in " in line
     assert pattern in mend(line)
     subprocess.run(["/bin/sh", "-c", mend(line)], cwd=wished.parent, check=True)
-    assert bad(report("--no-probe")[1]) == []
+    assert bad(report("--no-probe")[1]) == inside
 
 
 def test_a_checkout_without_our_files_in_it_is_no_concern(
@@ -193,6 +198,32 @@ def test_a_checkout_without_our_files_in_it_is_no_concern(
     with wished.open("a") as env:
         env.write(f"STATE_FILE={elsewhere}/state.json\nWORKTREE_BASE={elsewhere}\n")
     assert bad(report("--no-probe")[1]) == []
+
+
+def test_worktrees_below_what_tools_look_for_are_a_warning_with_the_setting_to_change(wished: Path) -> None:
+    (wished.parent / "package.json").touch()
+    assert bad(report("--no-probe")[1]) == []
+    with wished.open("a") as env:
+        env.write("WORKTREE_BASE=./trees\n")
+    code, lines = report("--no-probe")
+    (line,) = bad(lines)
+    assert code == 0
+    assert line.startswith(f"WARN  worktrees   in the worktrees in {wished.parent}/trees, tools that look in parent ")
+    assert f"name a folder outside of {wished.parent} as WORKTREE_BASE" in line
+    assert mend(line) == "${EDITOR:-nano} .env"
+
+
+def test_the_folder_of_an_earlier_version_in_a_checkout_is_a_warning_that_mends_itself(
+    wished: Path,
+) -> None:
+    git_here(wished.parent)
+    (wished.parent / ".gitignore").write_text("/.orchestrator-state.json*\n/worktrees/\n")
+    (wished.parent / "worktrees/octo/demo/mirror.git").mkdir(parents=True)
+    (line,) = bad(report("--no-probe")[1])
+    assert line.startswith("WARN  worktrees ")
+    subprocess.run(["/bin/sh", "-c", mend(line)], cwd=wished.parent, check=True)
+    assert bad(report("--no-probe")[1]) == []
+    assert (wished.parent / "worktrees/octo/demo/mirror.git").is_dir()
 
 
 @pytest.mark.parametrize("program", ["cat", "false"])
@@ -282,7 +313,7 @@ def checked(lines: list[str]) -> list[str]:
     [
         ("MAX_TURNS=many", []),
         ("STATE_FILE=", ["state"]),
-        ("WORKTREE_BASE=", ["worktrees", "disk"]),
+        ("WORKTREE_BASE=~nobodyx/x", ["worktrees", "disk"]),
         ("CLAUDE_COMMAND='\"'", ["agent"]),
         ("GITHUB_REPO=octo", ["octo/demo", "octo/demo"]),
         ("READY_LABEL=a,b", ["octo/demo", "octo/demo"]),
@@ -328,6 +359,7 @@ def test_trouble_without_a_command_cannot_be_told(kind: type[Warn]) -> None:
 def test_too_little_room_fails(wished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stat = os.statvfs(wished.parent)
     monkeypatch.setenv("DISK_FLOOR_GB", str(stat.f_frsize * stat.f_bavail / 1e9 * 2))
+    monkeypatch.setenv("WORKTREE_BASE", "worktrees")
     code, lines = report("--no-probe")
     assert code == 3
     assert bad(lines)[0].startswith("FAIL  disk        only ")

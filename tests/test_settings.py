@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import credentials, settings
+from orchestrator import credentials, place, settings
 from orchestrator.errors import Misconfigured, Missing
 from orchestrator.settings import Settings
 
@@ -41,7 +41,8 @@ def test_the_defaults_are_those_of_the_public_contract(tmp_path: Path) -> None:
     assert found.repos == ("octo/demo",)
     assert found.github_api_url == "https://api.github.com"
     assert (found.poll_interval, found.max_concurrent, found.max_turns) == (60, 2, 50)
-    assert (found.worktree_base, found.state_file) == (tmp_path / "worktrees", tmp_path / ".orchestrator-state.json")
+    assert found.state_file == tmp_path / ".orchestrator-state.json"
+    assert found.worktree_base == place.own(found.state_file)
     assert (found.ready_label, found.merge_comment_trigger, found.auto_merge_enabled) == ("ready", "/merge", True)
     assert (found.pre_merge_commands, found.setup_commands, found.claude_command) == ((), (), "claude")
     assert (found.review_prs, found.review_debounce, found.review_label) == ("all", 60, "review")
@@ -163,7 +164,8 @@ def test_commands_that_are_no_json_array_of_words_are_refused(value: str) -> Non
         ("READY_LABEL=a,b", "READY_LABEL must be a label's name: 1 to 50 characters without a comma."),
         ("BASE_BRANCH=-x", "BASE_BRANCH must be a branch's name such as main, not '-x'."),
         ("CLAUDE_COMMAND=\"claude 'x\"", "CLAUDE_COMMAND must be a command such as claude, not \"claude 'x\"."),
-        ("WORKTREE_BASE=", "WORKTREE_BASE must name a path."),
+        ("STATE_FILE=", "STATE_FILE must name a path."),
+        ("WORKTREE_BASE=' '", "WORKTREE_BASE must name a path."),
         ("WORKTREE_BASE=~nobodyx/x", "WORKTREE_BASE must name a path; nobody's home is known for '~nobodyx/x'."),
         ("hello", ".env, line 2: not of the form NAME=value."),
         ("READY_LABEL='open", ".env, line 2: not of the form NAME=value."),
