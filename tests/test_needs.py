@@ -41,7 +41,7 @@ def test_a_run_ends_with_what_was_not_run_and_the_command_that_brings_it(tmp_pat
         env={"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     _, _, said = done.stdout.partition(" not run ")
