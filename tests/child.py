@@ -204,7 +204,7 @@ class Child:
         """Folders of worktrees that are there."""
         place = self.folder / "worktrees/acme/app"
         found = place.iterdir() if place.exists() else []
-        return sorted(p.name for p in found if p.is_dir() and p.name not in ("mirror.git", "logs"))
+        return sorted(p.name for p in found if p.is_dir() and p.name not in ("mirror.git", "logs", "surroundings"))
 
     def processes(self) -> list[str]:
         """Everything that lives and was started by the daemon or by what it started, the daemon included."""

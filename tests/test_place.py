@@ -73,7 +73,7 @@ def told(child: Child, event: str) -> str:
 
 def own(child: Child) -> Path:
     """The place of the child's daemon."""
-    [found] = (child.home / ".local/state/orchestrator").iterdir()
+    [found] = (child.home / ".local/state/orchestrator").glob("[0-9a-f]" * 8)
     return found
 
 
@@ -292,7 +292,7 @@ def test_a_story_that_began_in_the_old_place_ends_as_it_would_have(
     assert (old / "acme/app/runs.jsonl").is_file()
     told_of = told(child, "worktrees_in_checkout")
     assert ("and run `mkdir -p" in told_of) is not moved
-    assert os.path.lexists(child.home / ".local/state/orchestrator") is moved
+    assert bool(list((child.home / ".local/state/orchestrator").glob("[0-9a-f]" * 8))) is moved
 
 
 def place_command(child: Child) -> str:

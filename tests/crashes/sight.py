@@ -110,7 +110,7 @@ def _files(place: Path) -> Iterator[tuple[str, str]]:
     for path in sorted(place.glob("*")):
         if path.name.startswith(TRASH):
             yield path.name, ""  # whatever is left of it, nobody looks into it any more
-        elif path.name not in ("mirror.git", "logs"):
+        elif path.name not in ("mirror.git", "logs", "surroundings"):
             for file in _below(path):
                 inner = file.relative_to(path).parts
                 if inner[0] != ".git":
@@ -137,7 +137,7 @@ def _octets(file: Path) -> bytes:
 def worktrees(folder: Path) -> list[str]:
     """What is left of worktrees, in the folder and in the mirror."""
     place = folder / "worktrees/acme/app"
-    left = [p.name for p in place.glob("*") if p.is_dir() and p.name not in ("mirror.git", "logs")]
+    left = [p.name for p in place.glob("*") if p.is_dir() and p.name not in ("mirror.git", "logs", "surroundings")]
     return sorted(left + [p.name for p in place.glob("mirror.git/trees/*")])
 
 
