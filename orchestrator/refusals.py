@@ -95,6 +95,32 @@ def touches(paths: Sequence[str]) -> str:
     return f"It changes files that steer tools or people ({shown})"
 
 
+def _each(paths: Sequence[Sequence[str]]) -> str:
+    """Paths with the filters of each."""
+    shown = ", ".join(f"`{inert(path)}` (`{inert(name)}`)" for path, name in paths[:5])
+    return shown + (f" and {len(paths) - 5} more" if paths[5:] else "")
+
+
+def unfiltered(paths: Sequence[Sequence[str]]) -> str:
+    return (
+        f"`.gitattributes` names filters that are not run here, so this was written without them: {_each(paths)}; "
+        "`git add --renormalize` in a clone that has them makes up for it"
+    )
+
+
+def not_hidden(paths: Sequence[Sequence[str]]) -> str:
+    return (
+        f"`.gitattributes` names filters that encrypt or hide what is committed: {_each(paths)}. They are not run "
+        "here, so what was written there would have been readable for everybody, and nothing was pushed. Make that "
+        "part in a clone that has the filter and its key, and let the issue say that these files stay as they are."
+    )
+
+
+def look_at(steering: Sequence[str], written_bare: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Why a person has to look before a merge: files that steer, and paths that were written without their filter."""
+    return (*([touches(steering)] if steering else ()), *([unfiltered(written_bare)] if written_bare else ()))
+
+
 def held(label: str) -> str:
     return f"The label `{inert(label)}` is on it. Take it off and ask again."
 

@@ -126,11 +126,12 @@ def pull_title(title: str) -> str:
     return one_line[:240] or "Untitled change"
 
 
-def look_first(why: str, head: str, trigger: str, draft: bool) -> str:
-    """What a person must do with a pull request that steers tools or people."""
+def look_first(why: Sequence[str], head: str, trigger: str, draft: bool) -> str:
+    """What a person must do with a pull request that must not be merged unseen, for these reasons."""
     ready = "mark this draft ready for review, then " if draft else ""
     how = f"comment `{trigger} {head[:12]}`" if trigger else "merge it with GitHub's own button"
-    return f"{why}, so a person has to look at them before it is merged. When they are as they should be, {ready}{how}."
+    reasons = ". ".join(why)
+    return f"{reasons}, so a person has to look at it before it is merged. When it is as it should be, {ready}{how}."
 
 
 def pull_body(job: Job, first: str, checked: Sequence[str], left_out: str, label: str, trigger: str) -> str:

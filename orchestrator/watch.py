@@ -39,7 +39,7 @@ _DAY = 86400.0
 _KEPT_FACTS = frozenset(
     (
         *("failed", "merged_before", "merged_by", "verdict", "findings", "pushed", "label_seen", "answered", "retried"),
-        "asked_by_id",
+        *("asked_by_id", "unfiltered"),
     )
 )
 

@@ -112,8 +112,12 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     ],
     "not_allowed_to_label": [("mallory", "ready"), (None, "ready")],
     "not_reviewed": [(READ, "The agent gave no answer.")],
+    "not_hidden": [(((HOSTILE, "git-crypt"), ("b.key", HOSTILE)),)],
     "parked": [(WORK, "The agent failed.")],
-    "look_first": [("It changes `Makefile`", HEAD, "/merge", True), ("It changes `Makefile`", HEAD, "", False)],
+    "look_first": [
+        (("It changes `Makefile`",), HEAD, "/merge", True),
+        (("It changes `Makefile`", "It is odd"), HEAD, "", False),
+    ],
     "progress": [(WORK,), (READ,), (WORK, refusals.budget_used_up(50.0))],
     "pull_body": [
         (replace(WORK, summary="A greeting."), "", ("make venv",), "", "ready", "/merge"),
@@ -146,6 +150,7 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "too_old": [(24.0,)],
     "touches": [((".github/a.yml",),), (tuple(f".github/{n}" for n in range(7)),)],
     "untested": [(MERGE, LATER, ("Sneak in", HOSTILE)), (MERGE, LATER, ()), (MERGE, BASE, ())],
+    "unfiltered": [(((HOSTILE, "nbstripout"),),), (tuple((f"{n}.ipynb", HOSTILE) for n in range(7)),)],
     "untidy": [
         (MERGE, "GitHub answered 500."),
         (replace(MERGE, facts={"landed": texts.merged_by(MERGE, "bob")}), "GitHub answered 500."),
@@ -153,7 +158,7 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "usage": [("/merge",)],
     "waiting_for_checks": [(("slow",),), ((),)],
 }
-MACHINERY = {"count"}  # no sentence of their own
+MACHINERY = {"count", "look_at"}  # no sentence of their own
 
 
 def functions(room: ModuleType) -> dict[str, object]:

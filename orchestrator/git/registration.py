@@ -1,8 +1,8 @@
 """What the daemon notes about one worktree, beside its repository and out of its reach: `<mirror>/trees/<name>`.
 
-The index that the checkout left, the commit that it shows, the zero line, the folders of a part, and a mark for as long
-as a creation lasts. Two refs of the mirror keep its objects: `refs/orchestrator/start/<name>`, where it began, and
-`refs/orchestrator/head/<name>`, what was collected last.
+The index that the checkout left, the commit that it shows, the zero line, the folders of a part, a mark for as long as
+a creation lasts, and one where attributes name filters. Two refs of the mirror keep its objects:
+`refs/orchestrator/start/<name>`, where it began, and `refs/orchestrator/head/<name>`, what was collected last.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.git import cone
+from orchestrator.git import cone, filters
 from orchestrator.git.disk import small, write_whole
 from orchestrator.git.environment import Place, Scratch
 from orchestrator.git.mirror import TRASH, Mirror
@@ -76,6 +76,8 @@ class Registration:
     def finished(self, sha: str) -> None:
         """The creation is over: the files are those of `sha`. Their index is kept as it is now, for `as_made`."""
         shutil.copy2(self.clone.index, self.folder / f"{_AS_MADE}{sha}")
+        if filters.named(self.path, self.clone.index.read_bytes()):
+            self._filtered.touch()
         self._making.unlink()
 
     def as_made(self) -> tuple[Path, str] | None:
@@ -97,6 +99,15 @@ class Registration:
     @zero_line.setter
     def zero_line(self, now: ZeroLine) -> None:
         now.store(self.folder / "zero-line.json")
+
+    @property
+    def filtered(self) -> bool:
+        """Whether attributes of the commit where the worktree began name filters."""
+        return self._filtered.exists()
+
+    @property
+    def _filtered(self) -> Path:
+        return self.folder / "filtered"
 
     def head(self) -> str | None:
         """The commit that is checked out; None when there is none."""

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.errors import Refused
-from orchestrator.git import byproducts, cone, content
+from orchestrator.git import byproducts, cone, content, filters
 from orchestrator.git.disk import changed_since, discard, discard_later
 from orchestrator.git.environment import EMPTY_TREE, Place
 from orchestrator.git.mirror import LARGEST_DIFF, Mirror
@@ -48,12 +48,14 @@ class Collected:
 
     `byproducts`: byte code, caches and the like; `ignored`: what the repository's own rules ignore, made since the work
     began; `kept`: whether some of the latter, a stash or another branch was saved, since no commit of HEAD holds it.
+    `filtered`: whether attributes may give a path that was written a filter (`filters.unfiltered`).
     """
 
     head: str
     byproducts: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     kept: bool = False
+    filtered: bool = False
 
 
 class Worktree:
@@ -148,6 +150,7 @@ class Worktree:
             for path in files.own_repositories():
                 raise content.refused_nested(path)
             found = files.changes()
+            filtered = known.filtered or head != start or any(map(filters.is_attributes, found.own))
             restored = b"" if head == start else self._not_the_agents(start, head, found)
             content.check_files(self.mirror, self.path, found.own, head)
             try:
@@ -167,7 +170,7 @@ class Worktree:
                     self.mirror.call("update-ref", known.collected, head)
             kept = self._keep_rest(files, found, head)
             known.clone.move(head, files.index)
-        return Collected(head, found.byproducts, found.ignored, kept)
+        return Collected(head, found.byproducts, found.ignored, kept, filtered)
 
     def head(self) -> str:
         """The commit that is checked out. Raises GitError when there is none."""

@@ -145,8 +145,7 @@ class Desk:
 
     def caused_by(self, pull: PullRequest) -> None:
         """Note who caused the work on this PR: its author, or for one of ours who asked for what it was made for."""
-        made = (j for j in self._state.jobs.values() if j.kind is Kind.IMPLEMENT and j.repo == self.job.repo)
-        asked = next((j for j in made if j.pr == pull.number and j.facts.get("asked_by_id")), None)
+        asked = next((j for j in self._made(pull.number) if j.facts.get("asked_by_id")), None)
         if asked is not None and pull.author == self.place.me:
             self.soon(asked_by=asked.asked_by)
             self.note(asked_by_id=asked.facts["asked_by_id"])
@@ -156,12 +155,17 @@ class Desk:
 
     def own_issues(self) -> list[int]:
         """Open issues that this job's PR was made for: GitHub links none when the base is not the default branch."""
-        made = [
-            j.number
-            for j in self._state.jobs.values()
-            if j.kind is Kind.IMPLEMENT and j.repo == self.job.repo and j.pr == self.job.number
-        ]
-        return [n for n in made if self.api.issue(n).open]
+        return [j.number for j in self._made(self.job.number) if self.api.issue(j.number).open]
+
+    def written_bare(self, pull: PullRequest) -> list[list[str]]:
+        """What this PR's head, where we made it, wrote without its filter: each path with the filter's name."""
+        made = (j.facts for j in self._made(pull.number) if j.head == pull.head_sha)
+        return [pair for facts in made for pair in facts.get("unfiltered", ())]
+
+    def _made(self, number: int) -> list[Job]:
+        """The jobs that this PR was opened for."""
+        jobs = self._state.jobs.values()
+        return [j for j in jobs if j.kind is Kind.IMPLEMENT and j.repo == self.job.repo and j.pr == number]
 
     def refuse_second_writer(self, pull: PullRequest) -> None:
         """Refused while an agent of ours works on the branch of this PR, or has work that is not pushed yet."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator import refusals, texts
+from orchestrator import texts
 from orchestrator.agents.base import Outcome, Role
 from orchestrator.agents.prompts import implement_prompt
 from orchestrator.decide.authority import wish
@@ -220,6 +220,7 @@ def commit(desk: Desk) -> str | None:
         _nothing(desk)
         return None
     publishable.check(desk, made.head)
+    desk.note(unfiltered=publishable.unfiltered(desk, made))
     desk.soon(head=made.head)
     return "push"
 
@@ -250,11 +251,11 @@ def push(desk: Desk) -> str:
 
 
 def open_pull(desk: Desk) -> str:
-    """One PR for the branch, found before it is made; one that steers tools or people waits for a person's eyes."""
+    """One PR for the branch, found before it is made; one that must not be merged unseen waits for a person's eyes."""
     job = desk.job
     desk.check()
     desk.progress()
-    steering = publishable.steering(desk)
+    why = publishable.look_first(desk)
 
     def find() -> int | None:
         found = desk.api.find_pull(job.branch)
@@ -263,24 +264,24 @@ def open_pull(desk: Desk) -> str:
     def make() -> int:
         asking.words(desk)
         try:
-            return _create(desk, steering, draft=bool(steering))
+            return _create(desk, why, draft=bool(why))
         except ApiError as error:
-            if steering and error.says("draft pull requests are not supported"):
-                return _create(desk, steering, draft=False)
+            if why and error.says("draft pull requests are not supported"):
+                return _create(desk, why, draft=False)
             raise
 
     number = desk.effects.once(f"pull-{job.trigger}", make, find)
     desk.soon(pr=number)
-    if steering:
+    if why:
         desk.effects.again(f"steering-{job.trigger}", lambda: desk.api.add_label(number, NEEDS_HUMAN))
         if job.facts["start"] != job.base:  # it was there before, and its body says nothing of this change
-            desk.effects.say(f"look-{job.trigger}-{job.attempt}", number, _look_first(desk, steering, draft=False))
+            desk.effects.say(f"look-{job.trigger}-{job.attempt}", number, _look_first(desk, why, draft=False))
     return "finish"
 
 
-def _create(desk: Desk, steering: tuple[str, ...], draft: bool) -> int:
+def _create(desk: Desk, why: tuple[str, ...], draft: bool) -> int:
     job, s = desk.job, desk.settings
-    first = _look_first(desk, steering, draft) if steering else ""
+    first = _look_first(desk, why, draft) if why else ""
     left_out = str(job.facts.get("left_out", ""))
     body = texts.pull_body(job, first, s.setup_commands, left_out, s.ready_label, _trigger(desk))
     try:
@@ -292,8 +293,8 @@ def _create(desk: Desk, steering: tuple[str, ...], draft: bool) -> int:
         raise
 
 
-def _look_first(desk: Desk, steering: tuple[str, ...], draft: bool) -> str:
-    return texts.look_first(refusals.touches(steering), desk.job.head, _trigger(desk), draft)
+def _look_first(desk: Desk, why: tuple[str, ...], draft: bool) -> str:
+    return texts.look_first(why, desk.job.head, _trigger(desk), draft)
 
 
 def _trigger(desk: Desk) -> str:

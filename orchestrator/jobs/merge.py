@@ -149,8 +149,8 @@ def _demands(desk: Desk, pull: PullRequest) -> str:
         return refusals.AUTHOR_MAY_NOT_WRITE
     base = desk.mirror.sha(f"refs/remotes/origin/{pull.base_ref}")
     changed = desk.mirror.changed(base, desk.job.head) if base else []
-    steering = protected(changed, desk.settings.protected_paths)
-    return refusals.touches(steering) if steering else ""
+    why = refusals.look_at(protected(changed, desk.settings.protected_paths), desk.written_bare(pull))
+    return ". ".join(why)
 
 
 def gate(desk: Desk) -> str | None:

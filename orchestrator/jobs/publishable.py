@@ -1,4 +1,6 @@
-"""What an agent's commits must be before anybody else sees them: of bounded size, without secrets and copied files.
+"""What an agent's commits must be before anybody else sees them.
+
+Of bounded size, without secrets and copied files, and encrypted where the repository encrypts.
 
 Everything that a push would show is looked at: each commit that the base has not, with its message and its whole
 difference, also of files that git calls binary and of what a later commit takes back.
@@ -10,6 +12,8 @@ from __future__ import annotations
 from orchestrator import refusals
 from orchestrator.decide.protected import protected
 from orchestrator.errors import Refused
+from orchestrator.git import filters
+from orchestrator.git.worktree import Collected
 from orchestrator.jobs.desk import Desk
 from orchestrator.redactor import OURS
 
@@ -34,7 +38,20 @@ def check(desk: Desk, head: str) -> None:
             raise Refused(refusals.tells_copied(told))
 
 
-def steering(desk: Desk) -> tuple[str, ...]:
-    """The protected files that this job's commits change."""
+def unfiltered(desk: Desk, made: Collected) -> list[tuple[str, str]]:
+    """The paths, with their filters, that were written without one and that a person must look at.
+
+    Refused where the filter would have hidden what was written.
+    """
+    if not made.filtered:
+        return []
+    found = filters.unfiltered(desk.mirror, made.head, [str(desk.job.facts["start"]), desk.job.base])
+    if bare := [(one.path, one.filter) for one in found if one.hides]:
+        raise Refused(refusals.not_hidden(bare))
+    return [(one.path, one.filter) for one in found]
+
+
+def look_first(desk: Desk) -> tuple[str, ...]:
+    """Why a person must look at this job's commits before they are merged; nothing where none has to."""
     changed = desk.mirror.changed(str(desk.job.facts["start"]), desk.job.head)
-    return protected(changed, desk.settings.protected_paths)
+    return refusals.look_at(protected(changed, desk.settings.protected_paths), desk.job.facts.get("unfiltered", ()))
