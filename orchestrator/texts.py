@@ -162,7 +162,7 @@ def left_out(job: Job, byproducts: Sequence[str], ignored: Sequence[str], kept: 
     if kept:
         said.append(
             "What no commit of the branch holds (ignored files, a stash, another branch) is saved on the daemon's "
-            f"machine for some days: `orchestrator salvage {job.number}`."
+            f"machine for some days: `orchestrator salvage list {job.number}`."
         )
     return " ".join(said)
 
