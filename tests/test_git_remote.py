@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -18,10 +19,10 @@ from orchestrator.git import run
 from orchestrator.git.access import Access
 from orchestrator.git.mirror import Mirror, Pushed
 from orchestrator.git.run import GitError
-from orchestrator.git.trouble import explain
+from orchestrator.git.trouble import explain, lacks_room
 from orchestrator.twin import Fault, RepoHandle, Twin, apply_then, apply_then_reset, cut, hang, html, reset, status
 from orchestrator.twin.faults import Kind
-from tests.gitremote import BOT
+from tests.gitremote import BOT, run_git
 
 MAIN = "refs/heads/main"
 HERE = "refs/remotes/origin/main"
@@ -150,6 +151,7 @@ class Elsewhere(HTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Keeper)
         self.asked: list[str] = []
+        self.code = 404
 
 
 class _Keeper(BaseHTTPRequestHandler):
@@ -157,7 +159,10 @@ class _Keeper(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(str(self.headers))
-        self.send_error(404)
+        self.send_error(self.server.code)
+
+    def do_CONNECT(self) -> None:
+        self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""
@@ -312,6 +317,168 @@ def test_a_protected_branch_refuses_in_githubs_words(twin: Twin, repo: RepoHandl
 )
 def test_other_words_for_network_trouble(said: str) -> None:
     assert isinstance(explain(GitError(["fetch"], 128, said.encode()), Access("https://x.test/a/b")), Retry)
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "trouble", "told"),
+    [
+        (403, "Repository `acme/app' is disabled. Please ask the owner to check their account.", Refused, "has closed"),
+        (403, "Access to this repository has been disabled by GitHub staff.", Refused, "has closed .* staff"),
+        (403, "This repository was archived so it is read-only.", Refused, "has closed .* archived"),
+        (451, "Repository unavailable due to DMCA takedown.", Refused, "has closed .* DMCA"),
+        (403, "Permission to acme/app.git denied to robot.", Missing, "refuses the token.* denied to robot"),
+        (403, "This repository is temporarily locked. Please try again later.", Retry, "temporarily locked"),
+        (403, "You have exceeded a secondary rate limit.", Retry, "rate limit"),
+        (400, "Bad request.", Missing, "GITHUB_API_URL. The host said: Bad request."),
+        (410, "It is gone.", Missing, "no repository"),
+        (413, "Too large.", Refused, "more than its host takes"),
+        (429, "Too many requests.", Retry, "did not do what was asked: Too many requests."),
+        (503, "The repository is unavailable.", Retry, "is unavailable"),
+    ],
+)
+def test_what_lasts_passes_or_is_the_operators_is_told_so(
+    twin: Twin, repo: RepoHandle, mirror: Mirror, code: int, words: str, trouble: type[Exception], told: str
+) -> None:
+    twin.faults.add(Fault(f"GET *{repo.name}*", status(code, words, {"Content-Type": "text/plain"}), times=9))
+    with pytest.raises(trouble, match=told) as caught:
+        mirror.fetch(MAIN)
+    assert "@" not in str(caught.value)
+    assert type(caught.value) is trouble
+
+
+def test_a_hosts_words_have_no_effect_where_they_are_repeated(twin: Twin, repo: RepoHandle, mirror: Mirror) -> None:
+    words = "Repository is disabled. @everybody closes #1"
+    twin.faults.add(Fault("GET *info/refs*", status(403, words, {"Content-Type": "text/plain"})))
+    with pytest.raises(Refused, match="is disabled") as caught:
+        mirror.fetch(MAIN)
+    assert "@everybody" not in str(caught.value)
+    assert "#1" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [("receive.maxInputSize=10", "more than its host takes"), ("receive.fsckObjects=true", r"`missingEmail`")],
+)
+def test_what_the_host_will_never_take_is_said_at_once(
+    repo: RepoHandle, mirror: Mirror, setting: str, told: str
+) -> None:
+    base = str(repo.sha("main"))
+    mirror.fetch(MAIN)
+    tree = mirror.sha(f"{base}^{{tree}}")
+    words = f"tree {tree}\nparent {base}\nauthor A 1 +0000\ncommitter A <a@b> 1 +0000\n\nx\n"
+    write = ("hash-object", "-t", "commit", "-w", "--literally", "--stdin")
+    work = mirror.call(*write, stdin=words.encode()).text
+    repo.git("config", *setting.split("="))
+    with pytest.raises(Refused, match=told):
+        mirror.push(work, "b", None)
+    repo.git("config", "--unset", setting.partition("=")[0])
+    assert mirror.push(work, "b", None) is Pushed.DONE
+
+
+def test_a_quota_of_the_host_is_said_with_its_words(repo: RepoHandle, mirror: Mirror) -> None:
+    sha = work_on(mirror, repo)
+    bare = Path(repo.git("rev-parse", "--absolute-git-dir"))
+    (bare / "hooks").mkdir(exist_ok=True)
+    hook = bare / "hooks/pre-receive"
+    hook.write_text("#!/bin/sh\necho 'Disk quota exceeded by 3 MB.' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(
+        Refused, match=r"no room left for this repository.* The host said: Disk quota exceeded by 3 MB\."
+    ):
+        mirror.push(sha, "b", None)
+
+
+def test_a_host_whose_copy_is_broken_is_no_network_trouble_and_no_damage_here(
+    repo: RepoHandle, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = Path(repo.git("rev-parse", "--absolute-git-dir"))
+    blob = repo.git("rev-parse", "main:a.txt")
+    for pack in [*bare.glob("objects/pack/*.pack")]:
+        content = pack.read_bytes()
+        pack.unlink()
+        pack.with_suffix(".idx").unlink()
+        run_git("unpack-objects", "-q", cwd=bare, stdin=content)
+    (bare / "objects" / blob[:2] / blob[2:]).unlink()
+    monkeypatch.setattr(Mirror, "examine", lambda self: pytest.fail("the mirror was suspected"))
+    with pytest.raises(Retry, match=r"did not do what was asked: .*corruption on the remote side\.$"):
+        mirror.fetch(MAIN)
+
+
+def test_a_repository_with_other_names_of_objects_is_told_so(tmp_path: Path) -> None:
+    there = tmp_path / "sha256.git"
+    there.mkdir()
+    run_git("init", "--quiet", "--bare", "--object-format=sha256", cwd=there)
+    run_git("update-ref", MAIN, run_git("commit-tree", "-m", "x", run_git("mktree", cwd=there), cwd=there), cwd=there)
+    mirror = Mirror(tmp_path / "m.git", Access(str(there)), BOT)
+    mirror.ensure()
+    with pytest.raises(Refused, match="named by SHA-256"):
+        mirror.fetch(MAIN)
+
+
+def test_a_folder_that_takes_no_files_is_the_operators(
+    repo: RepoHandle, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "Read-only file system"
+    (tmp_path / "mv").write_text(f"#!/bin/sh\necho \"mv: cannot move '$2': {said}\" >&2\nexit 1\n")
+    (tmp_path / "mv").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(Missing, match=f"cannot be written on this machine.* Git said: mv: .*: {said}$"):
+        mirror.fetch(MAIN)
+    monkeypatch.undo()
+    assert mirror.sha(HERE) is None
+    mirror.fetch(MAIN)
+    assert mirror.sha(HERE) == repo.sha("main")
+
+
+@pytest.mark.parametrize("code", [403, 407, 502])
+def test_a_proxy_that_lets_nothing_through_is_the_operators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    with Elsewhere() as proxy:
+        proxy.code = code
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.server_port}")
+            trouble, told = (Retry, "could not be reached") if code == 502 else (Missing, "The proxy on the way")
+            with pytest.raises(trouble, match=told):
+                Mirror(tmp_path / "m.git", Access("https://x.test/a/b", "ghp_x"), BOT).ensure()
+        finally:
+            proxy.shutdown()
+            thread.join()
+        assert "ghp_x" not in "".join(proxy.asked)
+
+
+@pytest.mark.parametrize(
+    ("said", "here"),
+    [
+        ("fatal: write error: No space left on device\nfatal: index-pack failed", True),
+        ("fatal: cannot fork() for index-pack: Resource temporarily unavailable\nfatal: index-pack failed", True),
+        ("remote: fatal: write error: No space left on device\nfatal: early EOF\nfatal: index-pack failed", False),
+        ("remote: fatal: write error: Disk quota exceeded\nfatal: early EOF\nfatal: index-pack failed", False),
+    ],
+)
+def test_a_disk_that_is_full_here_is_told_apart_from_one_over_there(said: str, here: bool) -> None:
+    error = GitError(["fetch"], 128, said.encode())
+    assert (explain(error, Access("https://x.test/a/b")) is error) is here
+    assert lacks_room(error) is here
+
+
+@pytest.mark.parametrize(
+    ("said", "trouble"),
+    [
+        ("fatal: remote error: \n  Repository `a/b' is disabled. Please ask the owner.", Refused),
+        ("fatal: remote error: upload-pack: not our ref 1234", Retry),
+        ("fatal: remote error: Repository not found.", Missing),
+        ("error: https://x.test/a/b did not send all necessary objects", Retry),
+        ("fatal: write error: File too large\nfatal: index-pack failed", Missing),
+        ("git: 'remote-https' is not a git command. See 'git --help'.", Missing),
+        ("warning: object 1: badTagName: Could not resolve host\nfatal: something else", GitError),
+    ],
+)
+def test_other_words_of_hosts_and_machines(said: str, trouble: type[Exception]) -> None:
+    error = GitError(["fetch"], 128, said.encode())
+    assert type(explain(error, Access("https://x.test/a/b"))) is trouble
 
 
 def test_a_certificate_that_is_not_trusted_is_for_the_operator() -> None:

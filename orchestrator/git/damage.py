@@ -14,6 +14,7 @@ from orchestrator.errors import Retry
 from orchestrator.git.access import Access
 from orchestrator.git.environment import Place
 from orchestrator.git.run import GitError, git
+from orchestrator.git.trouble import Said
 
 _OURS = ("refs/heads/", "refs/orchestrator/")
 _SIGNS = re.compile(
@@ -23,11 +24,13 @@ _SIGNS = re.compile(
     r"inflate: data|badRefContent|invalid packed-refs|unexpected line in .+packed-refs",
     re.IGNORECASE,
 )
+# `fsck` on an object that is whole and not well formed (`malformed`), at times in words that somebody chose.
+_FORM = re.compile(r"^(?:error|warning) in \w+ [0-9a-f]{40}[^:\n]*: \w+: .*", re.MULTILINE)
 
 
 def suspected(said: str) -> bool:
     """Whether git's words can mean that the repository is damaged; also, that something is just not there."""
-    return _SIGNS.search(said) is not None
+    return _SIGNS.search(Said.read(said).own) is not None
 
 
 def proven(mirror: Path, timeout: float) -> bool:
@@ -36,7 +39,8 @@ def proven(mirror: Path, timeout: float) -> bool:
         answer = git("fsck", "--no-dangling", "--no-progress", at=Place(mirror), timeout=timeout, accept=range(256))
     except GitError:
         return False  # it took too long: no proof
-    return answer.code != 0 and suspected(f"{answer.text}\n{answer.err.decode('utf-8', 'replace')}")
+    said = f"{answer.text}\n{answer.err.decode('utf-8', 'replace')}"
+    return answer.code != 0 and suspected(_FORM.sub("", said))
 
 
 def set_aside(mirror: Path) -> Path:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.git.access import Access
+from orchestrator.git.malformed import HARMLESS
 
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
@@ -55,11 +56,7 @@ _SETTINGS = (
     ("maintenance.auto", "false"),
     ("safe.directory", "*"),
     ("transfer.fsckObjects", "true"),
-    # Old histories have these and are harmless; without them such a repository could never be fetched.
-    ("fetch.fsck.zeroPaddedFilemode", "warn"),
-    ("fetch.fsck.badTimezone", "warn"),
-    ("fetch.fsck.missingSpaceBeforeDate", "warn"),
-    ("fetch.fsck.missingSpaceBeforeEmail", "warn"),
+    *((f"fetch.fsck.{check}", "warn") for check in HARMLESS),
 )
 
 
@@ -73,15 +70,24 @@ class Identity:
 
 @dataclass(frozen=True)
 class Place:
-    """The repository a call works on: `git_dir`, and for a linked worktree the three paths that pin it."""
+    """The repository a call works on: `git_dir`, and for a linked worktree the three paths that pin it.
+
+    `incoming`: where new objects go, and the hooks that let them in, during a fetch; see there.
+    """
 
     git_dir: Path
     common_dir: Path | None = None
     work_tree: Path | None = None
+    incoming: Path | None = None
 
     @property
     def variables(self) -> dict[str, str]:
         pinned = {"GIT_DIR": str(self.git_dir), "GIT_COMMON_DIR": str(self.common_dir or self.git_dir)}
+        if self.incoming is not None:
+            pinned |= {
+                "GIT_OBJECT_DIRECTORY": str(self.incoming / "objects"),
+                "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self.git_dir / "objects"),
+            }
         if self.work_tree is not None:
             return pinned | {"GIT_WORK_TREE": str(self.work_tree)}
         # Newer git reads .gitattributes of a bare repository's HEAD; a PR's attributes must not steer us (A36, A56).
@@ -119,6 +125,9 @@ def environment(
     # Stronger than any protocol.*.allow that stands in a config file.
     variables["GIT_ALLOW_PROTOCOL"] = access.protocol if access else ""
     variables |= at.variables if at else {"GIT_DIR": "/dev/null"}
+    if at is not None and at.incoming is not None:
+        settings.append(("core.hooksPath", str(at.incoming / "hooks")))
+        settings.append(("core.alternateRefsCommand", "true"))  # they are the repository's own, which git knows
     if access is not None:
         settings += [(f"protocol.{access.protocol}.allow", "always"), *access.settings]
         variables |= {name: os.environ[name] for name in _REMOTE_ENVIRONMENT if name in os.environ}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -26,10 +26,11 @@ from orchestrator.git import abandoned, damage
 from orchestrator.git.access import Access
 from orchestrator.git.disk import discard
 from orchestrator.git.environment import Identity, Place, Scratch
+from orchestrator.git.incoming import checked_first
 from orchestrator.git.lock import Lock
 from orchestrator.git.run import GitError, Result, git
 from orchestrator.git.seal import seal
-from orchestrator.git.trouble import absent_ref, explain, no_git_host, rejected
+from orchestrator.git.trouble import MalformedObject, absent_ref, explain, no_git_host, rejected
 from orchestrator.log import get
 from orchestrator.sandbox import OPEN, Sandbox
 
@@ -162,29 +163,40 @@ class Mirror:
         """Bring every branch and tag, and of `refs` the heads of pull requests, to where `tracking()` says.
 
         A name that the remote does not have any more goes first, so that one below or above it finds room, and `sha()`
-        answers None for it. Raises Retry on network trouble, Missing when the remote is gone or refuses the token.
+        answers None for it. Where a branch or tag cannot be taken, `refs` alone are brought. Raises Retry on network
+        trouble, Missing when the remote is gone or refuses the token, Refused when `refs` themselves cannot be taken.
         """
-        pulls = [ref for ref in dict.fromkeys(refs) if not tracking(ref).startswith(_BRANCHES)]
         with self.lock:
-            while True:
-                try:
-                    self._remote(
-                        *("fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head"),
-                        *("--no-recurse-submodules", "--no-auto-maintenance", "--end-of-options", self.access.url),
-                        *(f"+refs/heads/*:{_BRANCHES}*", "+refs/tags/*:refs/tags/*"),
-                        *(f"+{ref}:{tracking(ref)}" for ref in pulls),
-                        at=self.place,
-                        timeout=self._timeout,
-                    )
-                    return
-                except GitError as error:
-                    gone = absent_ref(error)
-                    if gone not in pulls:
-                        raise
-                    if self.remote_sha(gone) is not None:
-                        raise Retry(f"{gone} came and went on the remote.") from error
-                    pulls.remove(gone)
-                    self.call("update-ref", "-d", tracking(gone))
+            try:
+                self._fetch(refs, f"+refs/heads/*:{_BRANCHES}*", "+refs/tags/*:refs/tags/*")
+            except MalformedObject:
+                self._fetch(refs)
+
+    def _fetch(self, refs: Sequence[str], *patterns: str) -> None:
+        """One fetch of these refs and of what the patterns map; a ref that is not there is deleted here too.
+
+        Git takes a web page for a repository without branches, and would prune them all: a ref that is asked for by
+        its name is missed first.
+        """
+        wanted = list(dict.fromkeys(refs))
+        while wanted or patterns:
+            try:
+                self._remote(
+                    *("fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head"),
+                    *("--no-recurse-submodules", "--no-auto-maintenance", "--end-of-options", self.access.url),
+                    *(*patterns, *(f"+{ref}:{tracking(ref)}" for ref in wanted)),
+                    at=self.place,
+                    timeout=self._timeout,
+                )
+                return
+            except GitError as error:
+                gone = absent_ref(error)
+                if gone not in wanted:
+                    raise
+                if self.remote_sha(gone) is not None:
+                    raise Retry(f"{gone} came and went on the remote.") from error
+                wanted.remove(gone)
+                self.call("update-ref", "-d", tracking(gone))
 
     def remote_sha(self, ref: str) -> str | None:
         """Where `ref` is on the remote now; None when it is not there. Raises as `fetch`."""
@@ -347,7 +359,9 @@ class Mirror:
         packets: bool = False,
     ) -> Result:
         def ask() -> Result:
-            return git(*args, at=at, access=self.access, timeout=timeout, accept=accept, packets=packets)
+            brings = at is not None and args[0] == "fetch"
+            with checked_first(self.place, self.base, f"{TRASH}fetch-") if brings else nullcontext(at) as place:
+                return git(*args, at=place, access=self.access, timeout=timeout, accept=accept, packets=packets)
 
         try:
             return ask() if at is None else self._unlocked(ask)

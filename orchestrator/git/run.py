@@ -4,8 +4,9 @@ Guaranteed for every call:
 - an argument vector, never a shell; an environment that inherits nothing but PATH (and, for children that
   talk to a remote, the proxy and certificate settings), so that a daemon started from a git hook or with
   somebody's `GIT_DIR` set works on its own repositories only;
-- no configuration of the user or the system; hooks, fsmonitor, credential helpers, signing, submodule
-  recursion, redirects and background maintenance are off whatever the repository's own config says;
+- no configuration of the user or the system; hooks (but the daemon's own of `incoming`), fsmonitor, credential
+  helpers, signing, submodule recursion, redirects and background maintenance are off whatever the repository's own
+  config says;
 - only the transport of the given `Access` may be used; its token is in the environment of that child alone,
   and is masked in whatever git says;
 - the repository and the work tree are the ones named by the caller, never looked for in the file system;

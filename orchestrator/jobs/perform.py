@@ -7,8 +7,6 @@ ends. A stop of the daemon leaves the record as it is: the next start goes on fr
 
 from __future__ import annotations
 
-import errno
-import os
 import types
 
 from structlog.contextvars import bound_contextvars
@@ -17,6 +15,7 @@ from orchestrator import history, texts
 from orchestrator.decide.schedule import crashes
 from orchestrator.errors import Missing, Refused, Retry, Stopped
 from orchestrator.git.run import GitError
+from orchestrator.git.trouble import lacks_room
 from orchestrator.github.transport import ApiError, Moved, Unknown
 from orchestrator.jobs import implement, merge, review, tidy
 from orchestrator.jobs.desk import Desk
@@ -29,7 +28,6 @@ FAILURES = 5
 MISSES = 2  # times that something is looked for again before a 404 is believed
 CRASHES = 5  # deaths of the daemon with a job under way, within ten minutes, after which it is given up
 NO_ROOM = 60.0  # seconds
-_LACKS = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)
 _IN_THE_MIRROR = frozenset(("run", "commit", "push", "post", "gate"))
 BACK_OFF = 10.0
 BACK_OFF_MOST = 300.0
@@ -89,7 +87,7 @@ def _tell(desk: Desk) -> None:
         # Of the whole machine (a refused token, a program that is gone), so it passes when somebody mends it.
         _later(desk, Retry(str(lack)))
     except (OSError, GitError) as trouble:
-        if _lacks_room(trouble):
+        if lacks_room(trouble):
             _later(
                 desk, Retry(f"The machine has no room left: {trouble}", NO_ROOM)
             )  # the machine's fault, not the item's
@@ -103,14 +101,6 @@ def _tell(desk: Desk) -> None:
             _later(desk, Retry(str(error)))
         else:
             _fail(desk, story, Refused(str(error)))
-
-
-def _lacks_room(trouble: OSError | GitError) -> bool:
-    """Disk, inodes, open files or memory are used up."""
-    if isinstance(trouble, OSError):
-        return trouble.errno in _LACKS
-    said = trouble.stderr.lower()
-    return any(os.strerror(number).lower() in said for number in _LACKS)
 
 
 def _end_of_crash_loop(desk: Desk) -> None:

@@ -167,10 +167,12 @@ def _find(desk: Desk) -> int | None:
 
 
 def fail(desk: Desk, error: Refused) -> None:
-    """One comment; the head stays unreviewed until a person acts or pushes."""
+    """One comment for one reason, however many heads meet it; a head stays unreviewed until a person acts or pushes."""
     job = desk.job
     text = texts.failed(job, str(error), "", f"run `orchestrator retry {job.number}` or push a new commit")
-    desk.effects.say(f"failed-{job.trigger}-{job.attempt}", job.number, text)
+    key = f"failed-{job.trigger}-{job.attempt}"
+    if not desk.effects.said_before(key, job.number, text):
+        desk.effects.say(key, job.number, text)
     desk.effects.show(STICKY, job.number, texts.parked(job, str(error)))
     desk.drop_tree()
     desk.keep(status=Status.PARKED, reason=str(error))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import Refused
 from orchestrator.git.access import Access
 from orchestrator.git.mirror import Mirror
 from orchestrator.git.worktree import Worktree
@@ -131,6 +132,18 @@ def test_case_08_a_name_that_is_gone_gives_way(remote: Remote, world: Worktree) 
         assert mirror.sha(f"refs/remotes/origin/{come}") == sha
 
 
+def test_a_branch_that_cannot_be_taken_stops_no_other(remote: Remote, world: Worktree) -> None:
+    evil = run_git("hash-object", "-w", "--stdin", cwd=remote.path, stdin=b"x")
+    info = f"100644 blob {evil}\t.git\n".encode()
+    tree = run_git("mktree", "--missing", cwd=remote.path, stdin=info)
+    run_git("update-ref", "refs/heads/evil", run_git("commit-tree", "-m", "x", tree, cwd=remote.path), cwd=remote.path)
+    new = remote.commit({"d.txt": b"d\n"})
+    world.mirror.fetch("refs/heads/main")
+    assert world.mirror.sha("refs/remotes/origin/main") == new
+    with pytest.raises(Refused, match="hasDotgit"):
+        world.mirror.fetch("refs/heads/evil")
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_the_mirror_follows_names_that_come_and_go(remote: Remote, world: Worktree, seed: int) -> None:
     """Branches and tags that are made, moved and deleted, above and below one another."""
@@ -145,7 +158,7 @@ def test_the_mirror_follows_names_that_come_and_go(remote: Remote, world: Worktr
                     run_git("update-ref", "-d", other, cwd=remote.path)
             if chance.random() < 0.7:
                 run_git("update-ref", name, chance.choice(shas), cwd=remote.path)
-        world.mirror.fetch()
+        world.mirror.fetch("refs/heads/main")
         there = _refs(remote.path).replace("refs/heads/", "refs/remotes/origin/").splitlines()
         ours = [line for line in _refs(world.mirror.path).splitlines() if "refs/orchestrator/" not in line]
         assert sorted(ours) == sorted(there)
