@@ -74,6 +74,15 @@ class Repo:
 
 
 @dataclass(frozen=True)
+class RepoFacts:
+    """A repository with what it allows and what hangs on it, as its own page of the API tells it."""
+
+    repo: Repo
+    upstream: tuple[str, ...] = ()  # what it is a fork of: its parent, and the first of them all
+    has_pages: bool = False  # a web site is published from it
+
+
+@dataclass(frozen=True)
 class Issue:
     number: int
     title: str

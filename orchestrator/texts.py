@@ -349,27 +349,8 @@ def foreign_issues(names: Sequence[str]) -> str:
     )
 
 
-IN_ANOTHER_REPO = "it is in another repository"
-IS_DEFAULT = "it is the default branch"
-IS_PROTECTED = "it is protected"
-NOT_SAID = "GitHub did not say whether it may go"
-NOT_DELETED = "GitHub refuses to delete it"
-
-
-def got_commits(tip: str) -> str:
-    return f"it got new commits after the merge, its tip is now {short(tip)}"
-
-
-def stacked(numbers: Sequence[int]) -> str:
-    return "open pull requests are based on it: " + ", ".join(f"#{n}" for n in numbers)
-
-
 def answered(status: int) -> str:
     return f"GitHub answered {status}"
-
-
-def branch_kept(branch: str, why: str) -> str:
-    return f"The branch `{inert(branch)}` was kept: {why}."
 
 
 def merge_refused(job: Job, why: str, output: bytes = b"", what: str = "output") -> str:

@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from orchestrator import refusals, texts
+from orchestrator import refusals, staying, texts
 from orchestrator.model import Finding
 from orchestrator.record import Job, Kind
 
 PAGE = Path(__file__).parent / "sentences.md"
 
+ROOMS = (texts, refusals, staying)
 HEAD, BASE, TREE, LANDED, LATER = (mark * 20 for mark in ("a1", "b2", "c3", "d4", "e5"))
 HOSTILE = "x` @everybody closes #1 <!-- y --> ```\n\x1b[31m"
 MERGE = Job(
@@ -61,7 +62,7 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "blocked": [("main",)],
     "budget_used_up": [(50.0,)],
     "branch_gone": [(WORK,)],
-    "branch_kept": [("topic", texts.IS_PROTECTED), (HOSTILE, texts.IS_DEFAULT)],
+    "branch_kept": [("topic", staying.IS_PROTECTED), (HOSTILE, staying.IS_DEFAULT)],
     "branch_taken": [("feature/issue-42", HEAD)],
     "cancelled_by": [("bob",)],
     "changes_requested": [((),), (("bob",),), (("bob", "carol"),)],
@@ -87,6 +88,7 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "implemented": [(WORK,)],
     "issue_kept": [(3, "GitHub answered 403")],
     "limited": [(WORK, "The usage limit is reached.", 1_800_000_000.0), (READ, "No quota.", 1_800_000_000.0)],
+    "many_rule_sets": [(6,)],
     "merge_refused": [
         (MERGE, refusals.DRAFT),
         (MERGE, "Command 1 failed.", b"boom"),
@@ -135,11 +137,13 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "pushed_meanwhile": [(WORK,)],
     "queue_late": [(3600.0,)],
     "queued_with": [(MERGE, LATER, ("Another",)), (MERGE, LATER, ())],
+    "relations_unread": [("GitHub answered 403: Resource not accessible.",), (HOSTILE,)],
     "retargeted": [("main", "next"), ("main", "main")],
     "review_body": [(READ, "comment", "Fine.", ()), (READ, "request_changes", HOSTILE, (FINDING,))],
     "reviewed": [(READ, "approve", 1), (READ, "request_changes", 2)],
     "right_lost": [("mallory",)],
     "runs_used_up": [("mallory", 20), (None, 1)],
+    "same_branch": [(("#8",),), (("#8", "`acme/first#9`"),)],
     "short": [(HEAD,)],
     "spent": [(WORK,)],
     "stacked": [((8, 9),)],
@@ -157,6 +161,7 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     ],
     "usage": [("/merge",)],
     "waiting_for_checks": [(("slow",),), ((),)],
+    "was_base": [((8,),), ((9, 8, 7, 6),)],
 }
 MACHINERY = {"count", "look_at"}  # no sentence of their own
 
@@ -182,8 +187,8 @@ def page() -> str:
 def _lines() -> Iterator[str]:
     yield "# What people read"
     yield ""
-    yield "Written by `python -m tests.sentences` from `texts.py` and `refusals.py`; odd characters as escapes."
-    for room in (texts, refusals):
+    yield "Written by `python -m tests.sentences` from `texts.py`, `refusals.py`, `staying.py`; odd characters escaped."
+    for room in ROOMS:
         for name, words in sorted(constants(room).items()):
             yield from _shown(name, words)
         for name, function in functions(room).items():

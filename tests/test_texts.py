@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from orchestrator import refusals, texts
+from orchestrator import refusals
 from tests import sentences
 
 PIECES = [piece.partition("\n\n")[::2] for piece in sentences.page().split("\n## ")[1:]]
@@ -16,15 +16,15 @@ def test_the_page_is_what_the_program_says() -> None:
     assert sentences.PAGE.read_text(encoding="utf-8") == sentences.page(), "run `python -m tests.sentences`"
 
 
-@pytest.mark.parametrize("room", [texts, refusals], ids=["texts", "refusals"])
+@pytest.mark.parametrize("room", sentences.ROOMS, ids=lambda room: room.__name__.split(".")[-1])
 def test_every_sentence_is_on_the_page(room: object) -> None:
     named = set(sentences.functions(room))  # type: ignore[arg-type]
     assert named - sentences.CALLS.keys() - sentences.MACHINERY == set()
 
 
 def test_the_page_shows_nothing_that_is_gone() -> None:
-    there = {**sentences.functions(texts), **sentences.functions(refusals)}
-    assert sentences.CALLS.keys() <= there.keys()
+    there = {name for room in sentences.ROOMS for name in sentences.functions(room)}
+    assert sentences.CALLS.keys() <= there
 
 
 @pytest.mark.parametrize(

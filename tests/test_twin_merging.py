@@ -116,7 +116,8 @@ def test_a_rule_set_tells_its_rules_and_every_one_that_is_broken(place: Place) -
     asked = rules["pull_request"]
     assert (asked["required_approving_review_count"], asked["required_review_thread_resolution"]) == (2, True)
     assert rules["merge_queue"]["merge_method"] == "REBASE"
-    assert place.get("branches/main")["protected"] is False
+    branch = place.get("branches/main")
+    assert (branch["protected"], branch["protection"]["enabled"]) == (True, False)  # hub4j/github-api#2062
     code, said = merge(place, pr)
     assert (code, said.split("\n\n")) == (
         405,

@@ -164,3 +164,62 @@ def test_activity_is_newest_first_and_pages_by_cursor_both_ways(place: Place) ->
     forced = place.get("activity?ref=refs/heads/fix&activity_type=force_push")
     assert [one["after"] for one in forced] == [every[3]["after"]]
     assert place.get("activity?ref=fix&direction=asc&per_page=1")[0]["activity_type"] == "branch_creation"
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "covered"),
+    [
+        (("~ALL",), (), {"main", "topic", "team/topic", "team/a/topic"}),
+        (("~DEFAULT_BRANCH",), (), {"main"}),
+        (("refs/heads/team/*",), (), {"team/topic"}),
+        (("refs/heads/team/**/*",), (), {"team/topic", "team/a/topic"}),
+        (("refs/heads/**/topic",), ("refs/heads/team/*",), {"topic", "team/a/topic"}),
+        (("refs/heads/t?pic", "refs/heads/main"), ("~DEFAULT_BRANCH",), {"topic"}),
+    ],
+)
+def test_rule_sets_cover_the_branches_that_they_name(
+    place: Place, include: tuple[str, ...], exclude: tuple[str, ...], covered: set[str]
+) -> None:
+    names = ("topic", "team/topic", "team/a/topic")
+    for name in names:
+        place.alice.pushes(place.repo, name, {"a.txt": "a\n"})
+    place.github.rules(place.repo, "non_fast_forward", "deletion", include=include, exclude=exclude)
+    encoded = {name: name.replace("/", "%2F") for name in ("main", *names)}
+    ruled = {name for name in encoded if place.all(f"rules/branches/{encoded[name]}")}
+    protected = {name for name in encoded if place.get(f"branches/{encoded[name]}")["protected"]}
+    assert ruled == protected == covered
+    [number] = {rule["ruleset_id"] for name in covered for rule in place.all(f"rules/branches/{encoded[name]}")}
+    about = place.get(f"rulesets/{number}")
+    assert about["conditions"]["ref_name"] == {"include": list(include), "exclude": list(exclude)}
+    assert place.call("GET", "rulesets/5").status_code == 404
+    codes = {name: place.call("DELETE", f"git/refs/heads/{name}").status_code for name in names}
+    assert codes == {name: 422 if name in covered else 204 for name in names}
+
+
+def test_a_rule_set_that_holds_one_branch_does_not_keep_it_from_being_deleted(place: Place) -> None:
+    open_pr(place)
+    place.github.requires(place.repo, "fix", checks=["build"], by_rules=True)
+    [rule] = place.all("rules/branches/fix")
+    assert place.get(f"rulesets/{rule['ruleset_id']}")["conditions"]["ref_name"]["include"] == ["refs/heads/fix"]
+    assert place.call("DELETE", "git/refs/heads/fix").status_code == 204
+
+
+def test_a_web_site_is_made_from_a_branch_or_by_a_workflow(place: Place) -> None:
+    assert (place.get("/repos/acme/app")["has_pages"], place.call("GET", "pages").status_code) == (False, 404)
+    place.github.publishes(place.repo, "main")
+    assert place.get("/repos/acme/app")["has_pages"] is True
+    assert place.get("pages")["source"] == {"branch": "main", "path": "/"}
+    place.github.publishes(place.repo, "")
+    assert (place.get("pages")["build_type"], place.get("pages").get("source")) == ("workflow", None)
+
+
+def test_a_fork_tells_what_it_is_a_fork_of_and_its_branch_has_pull_requests_there(place: Place) -> None:
+    fork = place.robot.fork_of(place.repo)
+    assert "parent" not in place.get("/repos/acme/app")
+    about = place.get(f"/repos/{fork.name}")
+    assert about["parent"]["full_name"] == about["source"]["full_name"] == "acme/app"
+    place.robot.pushes(fork, "fix", {"a.txt": "a\n"})
+    pull = place.robot.opens_pr(fork, "fix", into=place.repo)
+    assert [one["number"] for one in place.all("pulls?head=robot:fix")] == [pull.number]
+    assert place.call("DELETE", f"/repos/{fork.name}/git/refs/heads/fix").status_code == 204
+    assert not pull.open

@@ -22,6 +22,7 @@ from orchestrator.model import (
     Permission,
     PullRequest,
     Repo,
+    RepoFacts,
     Review,
 )
 
@@ -107,7 +108,8 @@ class Api:
         self._seen: dict[int, tuple[str | None, Access]] = {}
 
     @property
-    def _at(self) -> str:
+    def at(self) -> str:
+        """Where its endpoints are."""
         return f"/repos/{self.called}"
 
     def follow(self, repo_id: int) -> None:
@@ -115,37 +117,40 @@ class Api:
         self.called = shape.repo(self.transport.get(f"/repositories/{repo_id}").data).name
 
     def repo(self) -> Repo:
-        return shape.repo(self.transport.get(self._at).data)
+        return self.facts().repo
+
+    def facts(self) -> RepoFacts:
+        return shape.repo_facts(self.transport.get(self.at).data)
 
     def rights(self) -> frozenset[str]:
         """What the account may do here, in GitHub's words: `pull`, `push`, `admin` and others."""
-        given = self.transport.get(self._at).data.get("permissions") or {}
+        given = self.transport.get(self.at).data.get("permissions") or {}
         return frozenset(word for word, allowed in given.items() if allowed)
 
     def label_names(self) -> list[str]:
-        return [str(label["name"]) for label in self.transport.pages(f"{self._at}/labels")]
+        return [str(label["name"]) for label in self.transport.pages(f"{self.at}/labels")]
 
     def create_label(self, name: str, color: str, description: str) -> None:
         """Make a label; one that exists already is fine."""
         try:
             self.transport.write(
-                "POST", f"{self._at}/labels", {"name": name, "color": color, "description": description}
+                "POST", f"{self.at}/labels", {"name": name, "color": color, "description": description}
             )
         except ApiError as error:
             if not error.says("already_exists"):
                 raise
 
     def issue(self, number: int) -> Issue:
-        return shape.issue(self.transport.get(f"{self._at}/issues/{number}").data)
+        return shape.issue(self.transport.get(f"{self.at}/issues/{number}").data)
 
     def is_pull(self, number: int) -> bool:
-        return "pull_request" in self.transport.get(f"{self._at}/issues/{number}").data
+        return "pull_request" in self.transport.get(f"{self.at}/issues/{number}").data
 
     def pull(self, number: int) -> PullRequest:
-        return shape.pull(self.transport.get(f"{self._at}/pulls/{number}").data)
+        return shape.pull(self.transport.get(f"{self.at}/pulls/{number}").data)
 
     def comments(self, number: int) -> list[Comment]:
-        return [shape.comment(c) for c in self.transport.pages(f"{self._at}/issues/{number}/comments")]
+        return [shape.comment(c) for c in self.transport.pages(f"{self.at}/issues/{number}/comments")]
 
     def was_edited(self, comment: Comment) -> bool:
         """`updated_at` alone also moves for other reasons, so a difference is confirmed by GraphQL."""
@@ -180,7 +185,7 @@ class Api:
         return self._seen[actor.id][1]
 
     def _access(self, actor: Actor, seen: tuple[str | None, Access] | None) -> tuple[str | None, Access]:
-        path = f"{self._at}/collaborators/{quote(actor.login, safe='')}/permission"
+        path = f"{self.at}/collaborators/{quote(actor.login, safe='')}/permission"
         try:
             answer = self.transport.get(path, etag=seen[0] if seen else None)
         except ApiError as error:
@@ -192,95 +197,89 @@ class Api:
         return answer.headers.get("etag"), _rights(actor, answer.data)
 
     def react(self, number: int, content: str) -> None:
-        self.transport.write("POST", f"{self._at}/issues/{number}/reactions", {"content": content})
+        self.transport.write("POST", f"{self.at}/issues/{number}/reactions", {"content": content})
 
     def react_to_comment(self, comment: int, content: str) -> None:
-        self.transport.write("POST", f"{self._at}/issues/comments/{comment}/reactions", {"content": content})
+        self.transport.write("POST", f"{self.at}/issues/comments/{comment}/reactions", {"content": content})
 
     def add_label(self, number: int, label: str) -> None:
-        self.transport.write("POST", f"{self._at}/issues/{number}/labels", {"labels": [label]})
+        self.transport.write("POST", f"{self.at}/issues/{number}/labels", {"labels": [label]})
 
     def remove_label(self, number: int, label: str) -> None:
         """Take a label off; an absent one is fine."""
         try:
-            self.transport.write("DELETE", f"{self._at}/issues/{number}/labels/{quote(label, safe='')}")
+            self.transport.write("DELETE", f"{self.at}/issues/{number}/labels/{quote(label, safe='')}")
         except ApiError as error:
             if error.status != 404:
                 raise
 
     def comment(self, number: int, body: str) -> int:
-        return int(self.transport.write("POST", f"{self._at}/issues/{number}/comments", {"body": body}).data["id"])
+        return int(self.transport.write("POST", f"{self.at}/issues/{number}/comments", {"body": body}).data["id"])
 
     def edit_comment(self, comment: int, body: str) -> None:
-        self.transport.write("PATCH", f"{self._at}/issues/comments/{comment}", {"body": body})
+        self.transport.write("PATCH", f"{self.at}/issues/comments/{comment}", {"body": body})
 
     def close_issue(self, number: int) -> None:
-        self.transport.write("PATCH", f"{self._at}/issues/{number}", {"state": "closed", "state_reason": "completed"})
+        self.transport.write("PATCH", f"{self.at}/issues/{number}", {"state": "closed", "state_reason": "completed"})
 
     def find_pull(self, branch: str, state: str = "open") -> PullRequest | None:
         """The newest PR of this repository's own `branch`."""
         owner = self.called.split("/")[0]
-        for data in self.transport.pages(f"{self._at}/pulls", head=f"{owner}:{branch}", state=state):
+        for data in self.transport.pages(f"{self.at}/pulls", head=f"{owner}:{branch}", state=state):
             return shape.pull(data)
         return None
-
-    def based_on(self, branch: str) -> list[int]:
-        """Open PRs that want to be merged into `branch`."""
-        return [int(p["number"]) for p in self.transport.pages(f"{self._at}/pulls", base=branch, state="open")]
 
     def create_pull(self, title: str, head: str, base: str, body: str, draft: bool) -> int:
         """Its number. Retry instead of a wait behind a limit."""
         wanted = {"title": title, "head": head, "base": base, "body": body, "draft": draft}
-        return int(self.transport.write("POST", f"{self._at}/pulls", wanted, patient=False).data["number"])
+        return int(self.transport.write("POST", f"{self.at}/pulls", wanted, patient=False).data["number"])
 
     def reviews(self, number: int) -> list[Review]:
         """Every review, oldest first."""
-        return [shape.review(r) for r in self.transport.pages(f"{self._at}/pulls/{number}/reviews")]
+        return [shape.review(r) for r in self.transport.pages(f"{self.at}/pulls/{number}/reviews")]
 
     def review(self, number: int, sha: str, body: str, comments: Sequence[dict[str, Any]]) -> int:
         """One COMMENT review on exactly `sha`; all or nothing."""
         answer = self.transport.write(
             "POST",
-            f"{self._at}/pulls/{number}/reviews",
+            f"{self.at}/pulls/{number}/reviews",
             {"commit_id": sha, "event": "COMMENT", "body": body, "comments": list(comments)},
         )
         return int(answer.data["id"])
 
     def check_runs(self, sha: str) -> list[CheckRun]:
         """What CI shows of exactly `sha`, every page. Fewer than GitHub counts is an error."""
-        return ci.observed(self.transport, self._at, sha)
+        return ci.observed(self.transport, self.at, sha)
 
     def rules(self, branch: str) -> BranchRules:
         """What the branch's protection and every rule set that covers it demand."""
         at = quote(branch, safe="")
         checks: set[str] = set()
         strict = False
-        protection = self.transport.get(f"{self._at}/branches/{at}").data.get("protection") or {}
+        protection = self.transport.get(f"{self.at}/branches/{at}").data.get("protection") or {}
         required = protection.get("required_status_checks") or {}
         checks.update(required.get("contexts") or ())
         checks.update(check["context"] for check in required.get("checks") or ())
-        for rule in self._rule_sets(at):
+        for rule in self.rule_sets(branch):
             if rule["type"] == "required_status_checks":
                 wanted = rule["parameters"]
                 strict = strict or bool(wanted.get("strict_required_status_checks_policy"))
                 checks.update(c["context"] for c in wanted["required_status_checks"])
         return BranchRules(tuple(sorted(checks)), strict)
 
-    def _rule_sets(self, quoted_branch: str) -> list[Any]:
+    def rule_sets(self, branch: str) -> list[Any]:
+        """Every rule of a rule set that covers `branch`, as GitHub words it."""
         try:
-            return list(self.transport.pages(f"{self._at}/rules/branches/{quoted_branch}"))
+            return list(self.transport.pages(f"{self.at}/rules/branches/{quote(branch, safe='')}"))
         except ApiError as error:
             # A private repository whose plan has no rule sets is told to buy them.
             if error.status == 403 and error.says("upgrade to github"):
                 return []
             raise
 
-    def is_protected(self, branch: str) -> bool:
-        return bool(self.transport.get(f"{self._at}/branches/{quote(branch, safe='')}").data.get("protected"))
-
     def branch_sha(self, branch: str) -> str | None:
         try:
-            return str(self.transport.get(f"{self._at}/git/ref/heads/{quote(branch)}").data["object"]["sha"])
+            return str(self.transport.get(f"{self.at}/git/ref/heads/{quote(branch)}").data["object"]["sha"])
         except ApiError as error:
             if error.status == 404:
                 return None
@@ -288,17 +287,17 @@ class Api:
 
     def pushed_within_a_day(self) -> frozenset[str]:
         """The SHAs that were pushed to any branch of the repository in the last 24 hours."""
-        path = f"{self._at}/activity"
+        path = f"{self.at}/activity"
         return frozenset(str(a["after"]) for a in self.transport.pages(path, time_period="day"))
 
     def pushes(self, branch: str) -> list[tuple[float, str]]:
         """When `branch` was pushed to (GitHub's clock) and what it showed then, newest first."""
-        record = self.transport.pages(f"{self._at}/activity", ref=f"refs/heads/{branch}")
+        record = self.transport.pages(f"{self.at}/activity", ref=f"refs/heads/{branch}")
         return [(shape.seconds(push["timestamp"]), str(push["after"])) for push in record]
 
     def retargeted_since(self, number: int, time: float) -> bool:
         """Whether the PR was given another base in the second `time` or later."""
-        events = self.transport.pages(f"{self._at}/issues/{number}/events")
+        events = self.transport.pages(f"{self.at}/issues/{number}/events")
         return any(e["event"] == "base_ref_changed" and shape.seconds(e["created_at"]) >= time for e in events)
 
     def merge_state(self, number: int) -> MergeFacts:
@@ -327,7 +326,7 @@ class Api:
         Retry when GitHub limits us: what was read before the call would be old after the wait.
         """
         body = {"sha": sha, "merge_method": method}
-        answer = self.transport.write("PUT", f"{self._at}/pulls/{number}/merge", body, patient=False)
+        answer = self.transport.write("PUT", f"{self.at}/pulls/{number}/merge", body, patient=False)
         if not (answer.data or {}).get("merged"):
             raise ApiError(answer.status, "GitHub did not merge: " + str((answer.data or {}).get("message", "")))
         return str(answer.data["sha"])
@@ -339,7 +338,7 @@ class Api:
         """
         body = {"sha": sha, "merge_method": method, "merge_action": "merge_queue"}
         try:
-            answer = self.transport.write("PUT", f"{self._at}/pulls/{number}/merge-async", body, patient=False)
+            answer = self.transport.write("PUT", f"{self.at}/pulls/{number}/merge-async", body, patient=False)
         except ApiError as error:
             known = error.errors.get("uuid") if error.status == 409 and isinstance(error.errors, dict) else None
             if known is None and error.status != 404:
@@ -352,24 +351,12 @@ class Api:
 
     def enqueued(self, number: int, request: str) -> tuple[str, str]:
         """What became of a request: `pending`, `enqueued`, `merged` or `failed`, and GitHub's sentence."""
-        data = self.transport.get(f"{self._at}/pulls/{number}/merge-async/{quote(request, safe='')}").data
+        data = self.transport.get(f"{self.at}/pulls/{number}/merge-async/{quote(request, safe='')}").data
         return str(data["status"]), str(data["details"].get("message", ""))
 
     def dequeue(self, pull_id: str) -> None:
         """Take a PR out of the merge queue; one that is not in it is fine."""
         self.transport.mutate("Dequeue", DEQUEUE, {"id": pull_id})
-
-    def delete_branch(self, branch: str) -> bool:
-        """Delete a branch; False when GitHub keeps it (protected); an absent one is fine."""
-        try:
-            self.transport.write("DELETE", f"{self._at}/git/refs/heads/{quote(branch)}")
-        except ApiError as error:
-            if error.status == 404 or error.says("Reference does not exist"):
-                return True
-            if error.status == 422:
-                return False
-            raise
-        return True
 
     def linked_issues(self, number: int) -> tuple[list[int], list[str]]:
         """What the PR closes, as GitHub links it: open issues of this repository; names of those of others.

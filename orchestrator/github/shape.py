@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from orchestrator.model import Actor, Comment, Issue, PullRequest, Repo, Review
+from orchestrator.model import Actor, Comment, Issue, PullRequest, Repo, RepoFacts, Review
 
 Json = Mapping[str, Any]
 
@@ -22,6 +22,11 @@ def actor(data: Json | None) -> Actor | None:
 
 def repo(data: Json) -> Repo:
     return Repo(int(data["id"]), str(data["full_name"]), str(data["default_branch"]), str(data["clone_url"]))
+
+
+def repo_facts(data: Json) -> RepoFacts:
+    above = (data[name]["full_name"] for name in ("parent", "source") if data.get(name))
+    return RepoFacts(repo(data), tuple(dict.fromkeys(map(str, above))), bool(data.get("has_pages")))
 
 
 def issue(data: Json) -> Issue:

@@ -167,6 +167,11 @@ class Desk:
         jobs = self._state.jobs.values()
         return [j for j in jobs if j.kind is Kind.IMPLEMENT and j.repo == self.job.repo and j.pr == number]
 
+    def made(self, branch: str) -> bool:
+        """Whether this daemon made the branch, and for an issue."""
+        made = (j for j in self._state.jobs.values() if j.kind is Kind.IMPLEMENT and j.repo == self.job.repo)
+        return any(j.branch == branch and j.facts.get("pushed") for j in made)
+
     def refuse_second_writer(self, pull: PullRequest) -> None:
         """Refused while an agent of ours works on the branch of this PR, or has work that is not pushed yet."""
         if not pull.open or pull.head_repo_id != self.place.repo.id:

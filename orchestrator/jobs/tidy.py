@@ -6,9 +6,10 @@ hides a difference.
 
 from __future__ import annotations
 
-from orchestrator import texts
+from orchestrator import staying, texts
 from orchestrator.errors import Retry
 from orchestrator.github.transport import ApiError, Moved
+from orchestrator.jobs.branch import delete_branch
 from orchestrator.jobs.desk import Desk
 from orchestrator.jobs.reading import cancelled_by
 from orchestrator.log import get
@@ -34,9 +35,9 @@ def tidy(desk: Desk) -> None:
     job = desk.job
     lines = [_told(desk), *_close_issues(desk)]
     pull = desk.api.pull(job.number)
-    kept = _delete_branch(desk, pull)
+    kept = delete_branch(desk, pull)
     if kept:
-        lines.append(texts.branch_kept(pull.head_ref, kept))
+        lines.append(staying.branch_kept(pull.head_ref, kept))
     desk.effects.show(f"status-{job.trigger}", job.number, "\n\n".join(lines))
     if not job.facts.get("merged_by") and cancelled_by(desk, pull):
         desk.effects.say(f"late-{job.trigger}", job.number, texts.TOO_LATE)
@@ -113,35 +114,3 @@ def _below(desk: Desk) -> str | None:
             break
         below = desk.mirror.sha(f"{below}^")
     return below
-
-
-def _delete_branch(desk: Desk, pull: PullRequest) -> str:
-    """Delete the head branch when that is safe; else the reason why it stays ("" when it is gone)."""
-    if desk.job.effects.get("branch"):
-        return ""
-    if not desk.settings.delete_branch:
-        return ""
-    if pull.head_repo_id != desk.place.repo.id:
-        return texts.IN_ANOTHER_REPO
-    try:
-        if pull.head_ref == desk.api.repo().default_branch:
-            return texts.IS_DEFAULT
-        stacked = desk.api.based_on(pull.head_ref)
-        if stacked:
-            # GitHub closes the PRs that are based on a deleted branch (cli/cli#1168).
-            return texts.stacked(stacked)
-        # The endpoint takes no expected commit: what is pushed after this is lost, so it is read late.
-        tip = desk.api.branch_sha(pull.head_ref)
-        if tip is None:
-            return ""
-        if tip != pull.head_sha or (desk.job.head and tip != desk.job.head):
-            return texts.got_commits(tip)
-        if desk.api.is_protected(pull.head_ref):
-            return texts.IS_PROTECTED
-        desk.effects.once("branch", lambda: desk.api.delete_branch(pull.head_ref), lambda: None)
-    except ApiError as error:
-        return texts.answered(error.status)
-    except Retry as trouble:
-        get().warning("branch_kept", trouble=str(trouble))
-        return texts.NOT_SAID
-    return "" if desk.job.effects.get("branch") else texts.NOT_DELETED

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.twin import checks
 
 if TYPE_CHECKING:
-    from orchestrator.twin.world import Pull, User, World
+    from orchestrator.twin.world import Pull, Repository, User, World
 
 _OPINIONS = ("APPROVED", "CHANGES_REQUESTED", "DISMISSED")
+_WILD = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
 _CHECK_WORDS = {"expected": "is expected", "pending": "is pending", "failing": "is failing"}
 
 
@@ -29,6 +31,31 @@ class Protection:
 
 
 @dataclass(frozen=True)
+class RuleSet:
+    """Rules for the branches that `include` names and `exclude` does not.
+
+    Names are `~ALL`, `~DEFAULT_BRANCH`, or patterns of full ref names in which `*` ends at a slash and `**/` does not.
+    """
+
+    id: int
+    kinds: tuple[str, ...]  # GitHub's words for rules
+    include: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+
+    def covers(self, branch: str, default_branch: str) -> bool:
+        """Whether it is about this branch."""
+
+        def fits(pattern: str) -> bool:
+            if pattern == "~ALL":
+                return True
+            wanted = f"refs/heads/{default_branch}" if pattern == "~DEFAULT_BRANCH" else pattern
+            pieces = (_WILD.get(piece, re.escape(piece)) for piece in re.split(r"(\*\*/|\*|\?)", wanted))
+            return re.fullmatch("".join(pieces), f"refs/heads/{branch}") is not None
+
+        return any(map(fits, self.include)) and not any(map(fits, self.exclude))
+
+
+@dataclass(frozen=True)
 class CheckState:
     """One required context on one commit: `expected` (absent), `pending`, `failing` or `passing`."""
 
@@ -39,6 +66,23 @@ class CheckState:
 def of(pull: Pull) -> Protection:
     """What the PR's base branch demands; nothing where it is not protected."""
     return pull.repo.protections.get(pull.base_ref, Protection())
+
+
+def rule_sets(repo: Repository, branch: str) -> list[RuleSet]:
+    """Those that cover a branch, beside the one that its protection may be told by."""
+    return [one for one in repo.rule_sets if one.covers(branch, repo.default_branch)]
+
+
+def may_delete(repo: Repository, branch: str) -> str:
+    """Why GitHub does not delete a branch that somebody wants to be deleted; "" when it does."""
+    if branch == repo.default_branch:
+        return "Cannot delete the default branch"
+    own = repo.protections.get(branch)
+    if own is not None and not own.by_rules:
+        return "Cannot delete a protected branch"
+    if any("deletion" in one.kinds for one in rule_sets(repo, branch)):
+        return "Repository rule violations found\n\nCannot delete this branch\n\n"
+    return ""
 
 
 def holds(pull: Pull, actor: User) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.twin import checks, pushes
-from orchestrator.twin.protection import Protection
+from orchestrator.twin import checks, protection, pushes
+from orchestrator.twin.protection import Protection, RuleSet
 from orchestrator.twin.protocol import Call, Refusal, Reply, Routes, not_found
 
 routes = Routes()
@@ -47,9 +47,32 @@ def get_branch(call: Call) -> Reply:
 @routes.add("GET", f"{R}/rules/branches/{{branch:path}}")
 def get_rules(call: Call) -> Reply:
     """Rule sets; empty for a branch that none applies to, even for one that does not exist."""
-    protection = call.repo.protections.get(call.args["branch"], Protection())
-    rules = call.shape.rules(call.repo, protection) if protection.by_rules else []
+    repo, branch = call.repo, call.args["branch"]
+    own = repo.protections.get(branch, Protection())
+    rules = call.shape.rules(repo, own) if own.by_rules else []
+    rules += [rule for one in protection.rule_sets(repo, branch) for rule in call.shape.rule_set_rules(repo, one)]
     return call.pages(rules, lambda rule: rule)
+
+
+@routes.add("GET", f"{R}/rulesets/{{number:n}}")
+def get_rule_set(call: Call) -> Reply:
+    """With the branches that it is about; a reader does not see who may bypass it."""
+    repo, number = call.repo, int(call.args["number"])
+    own = tuple(f"{pushes.BRANCHES}{name}" for name, one in repo.protections.items() if one.by_rules)
+    named = [RuleSet(repo.id, (), own)] if own else []
+    found = next((one for one in [*named, *repo.rule_sets] if one.id == number), None)
+    if found is None:
+        raise not_found()
+    return Reply(200, call.shape.rule_set(repo, found))
+
+
+@routes.add("GET", f"{R}/pages")
+def get_pages(call: Call) -> Reply:
+    """404 where no web site is published."""
+    call.need("write")
+    if call.repo.site_from is None:
+        raise not_found()
+    return Reply(200, call.shape.site(call.repo, call.repo.site_from))
 
 
 def _need_commits(call: Call) -> None:
@@ -87,10 +110,8 @@ def delete_ref(call: Call) -> Reply:
     branch = name.removeprefix(pushes.BRANCHES)
     if name not in call.repo.refs:
         raise Refusal(422, "Reference does not exist")
-    if branch == call.repo.default_branch:
-        raise Refusal(422, "Cannot delete the default branch")
-    if branch in call.repo.protections:
-        raise Refusal(422, "Cannot delete a protected branch")
+    if why_not := protection.may_delete(call.repo, branch):
+        raise Refusal(422, why_not)
     call.repo.bare.delete_ref(name)
     pushes.moved(call.world, call.repo, name, None, call.viewer)
     return Reply(204)

@@ -177,11 +177,16 @@ class Person(Handle):
         title: str = "Change something",
         body: str | None = "",
         draft: bool = False,
+        into: RepoHandle | None = None,
     ) -> PullHandle:
-        """Open a PR for a branch of the repository itself; `base` is the default branch unless named."""
+        """Open a PR for a branch of the repository; `base` is the default branch unless named.
+
+        `into`: in the repository that it is a fork of.
+        """
         with self.looking() as world:
-            into = base or repo.thing.default_branch
-            pull = acts.open_pull(world, repo.thing, self.thing, (repo.thing, head), into, title, body, draft)
+            place = (into or repo).thing
+            onto = base or place.default_branch
+            pull = acts.open_pull(world, place, self.thing, (repo.thing, head), onto, title, body, draft)
             return PullHandle(world, self._url, pull)
 
     def opens_fork_pr(

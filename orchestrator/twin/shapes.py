@@ -161,7 +161,8 @@ class Shapes:
             "is_template": False,
             "topics": [],
             **dict.fromkeys(("has_issues", "has_projects", "has_wiki", "has_downloads"), True),
-            **dict.fromkeys(("has_pages", "has_discussions", "archived", "disabled"), False),
+            "has_pages": repo.site_from is not None,
+            **dict.fromkeys(("has_discussions", "archived", "disabled"), False),
             "allow_forking": True,
             "web_commit_signoff_required": False,
             "pushed_at": stamp(repo.pushed_at),
@@ -174,8 +175,15 @@ class Shapes:
         return body
 
     def full_repository(self, repo: Repository, viewer: User) -> Json:
+        above = {}
+        if repo.parent is not None and self.world.may(repo.parent, viewer, "read"):
+            first = repo.parent
+            while first.parent is not None:
+                first = first.parent
+            above = {"parent": self.repository(repo.parent), "source": self.repository(first)}
         return {
             **self.repository(repo, viewer),
+            **above,
             "allow_squash_merge": repo.allow_squash,
             "allow_merge_commit": repo.allow_merge,
             "allow_rebase_merge": repo.allow_rebase,

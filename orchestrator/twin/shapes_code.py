@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.twin import checks
 from orchestrator.twin.checks import App, CheckRun, Status, Suite
-from orchestrator.twin.protection import Protection
+from orchestrator.twin.protection import Protection, RuleSet, rule_sets
 from orchestrator.twin.shapes import Json, Shapes, maybe_stamp, stamp
 from orchestrator.twin.world import Activity, Repository, node_id
 
@@ -187,16 +187,16 @@ class CodeShapes(Shapes):
         }
 
     def branch(self, repo: Repository, name: str, sha: str) -> Json:
-        protection = repo.protections.get(name)
-        if protection is not None and protection.by_rules:
-            protection = None
+        own = repo.protections.get(name)
+        protection = None if own is not None and own.by_rules else own
         at = f"{self.at(repo)}/branches/{name}"
         contexts = protection.checks if protection else []
         return {
             "name": name,
             "commit": self.commit(repo, sha),
             "_links": {"self": at, "html": f"{self.page(repo)}/tree/{name}"},
-            "protected": protection is not None,
+            # Also where only rule sets cover it, whose protection is off (hub4j/github-api#2062).
+            "protected": own is not None or bool(rule_sets(repo, name)),
             "protection": {
                 "enabled": protection is not None,
                 "required_status_checks": {
@@ -209,7 +209,7 @@ class CodeShapes(Shapes):
         }
 
     def rules(self, repo: Repository, protection: Protection) -> list[Json]:
-        where = {"ruleset_source_type": "Repository", "ruleset_source": repo.full_name, "ruleset_id": repo.id}
+        where = {**self._source(repo), "ruleset_id": repo.id}
         rules: dict[str, Json] = {}
         if protection.reviews or protection.conversations:
             rules["pull_request"] = {
@@ -235,6 +235,39 @@ class CodeShapes(Shapes):
                 "min_entries_to_merge_wait_minutes": 5,
             }
         return [{"type": name, "parameters": parameters, **where} for name, parameters in rules.items()]
+
+    def _source(self, repo: Repository) -> Json:
+        return {"ruleset_source_type": "Repository", "ruleset_source": repo.full_name}
+
+    def rule_set_rules(self, repo: Repository, rules: RuleSet) -> list[Json]:
+        return [{**_rule(kind), **self._source(repo), "ruleset_id": rules.id} for kind in rules.kinds]
+
+    def rule_set(self, repo: Repository, rules: RuleSet) -> Json:
+        return {
+            "id": rules.id,
+            "name": f"Rules {rules.id}",
+            "target": "branch",
+            "source_type": "Repository",
+            "source": repo.full_name,
+            "enforcement": "active",
+            "conditions": {"ref_name": {"include": list(rules.include), "exclude": list(rules.exclude)}},
+            "rules": [_rule(kind) for kind in rules.kinds],
+            "node_id": node_id("RRS", rules.id),
+            "current_user_can_bypass": "never",
+        }
+
+    def site(self, repo: Repository, branch: str) -> Json:
+        body: Json = {
+            "url": f"{self.at(repo)}/pages",
+            "status": "built",
+            "cname": None,
+            "custom_404": False,
+            "html_url": f"{self.page(repo)}/site",
+            "build_type": "legacy" if branch else "workflow",
+            "public": True,
+            "https_enforced": True,
+        }
+        return {**body, "source": {"branch": branch, "path": "/"}} if branch else body
 
     def ref(self, repo: Repository, ref: str, sha: str) -> Json:
         return {
@@ -270,3 +303,24 @@ def _suite_state(suite: Suite, runs: list[CheckRun]) -> tuple[str, str | None]:
         return "in_progress", None
     bad = [run.conclusion for run in runs if run.conclusion not in checks.GREEN]
     return "completed", bad[0] if bad else "success"
+
+
+def _rule(kind: str) -> Json:
+    """A rule as it is told, with the least of parameters."""
+    parameters: dict[str, Json] = {
+        "branch_name_pattern": {"operator": "starts_with", "pattern": "topic"},
+        "commit_message_pattern": {"operator": "contains", "pattern": "#"},
+        "required_deployments": {"required_deployment_environments": ["production"]},
+        "required_status_checks": {
+            "required_status_checks": [],
+            "strict_required_status_checks_policy": False,
+        },
+        "pull_request": {
+            "dismiss_stale_reviews_on_push": False,
+            "require_code_owner_review": False,
+            "require_last_push_approval": False,
+            "required_approving_review_count": 0,
+            "required_review_thread_resolution": False,
+        },
+    }
+    return {"type": kind, "parameters": parameters[kind]} if kind in parameters else {"type": kind}

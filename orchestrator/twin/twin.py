@@ -15,7 +15,7 @@ from orchestrator.twin.faults import Faults
 from orchestrator.twin.git_http import GitHttp
 from orchestrator.twin.handles import CommentHandle, IssueHandle, PullHandle, RepoHandle, ReviewHandle
 from orchestrator.twin.journal import Journal
-from orchestrator.twin.protection import Protection
+from orchestrator.twin.protection import Protection, RuleSet
 from orchestrator.twin.queueing import QueueHandle
 from orchestrator.twin.repository import BareRepository
 from orchestrator.twin.say import Files, Person
@@ -186,6 +186,22 @@ class Twin:
                 frozenset(person.id for person in exempt),
             )
             repo.thing.bare.protect([f"refs/heads/{name}" for name in repo.thing.protections])
+
+    def rules(
+        self, repo: RepoHandle, *kinds: str, include: Sequence[str] = ("~ALL",), exclude: Sequence[str] = ()
+    ) -> None:
+        """One more rule set: rules of these kinds, as GitHub calls them, for the branches that it includes.
+
+        Of all kinds only `deletion` is enforced.
+        """
+        with self.world.lock:
+            made = RuleSet(self.world.new_id(), kinds, tuple(include), tuple(exclude))
+            repo.thing.rule_sets.append(made)
+
+    def publishes(self, repo: RepoHandle, branch: str) -> None:
+        """A web site is made from this branch; "": by a workflow."""
+        with self.world.lock:
+            repo.thing.site_from = branch
 
     def queue(self, repo: RepoHandle, branch: str) -> QueueHandle:
         """The merge queue of a branch, as its operator."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.twin.checks import App, CheckRun, Status, Suite
-from orchestrator.twin.protection import Protection
+from orchestrator.twin.protection import Protection, RuleSet
 from orchestrator.twin.repository import BareRepository, Person
 
 PERMISSIONS = ("none", "read", "triage", "write", "maintain", "admin")
@@ -263,6 +263,8 @@ class Repository:
     statuses: list[Status] = field(default_factory=list)
     activity: list[Activity] = field(default_factory=list)
     protections: dict[str, Protection] = field(default_factory=dict)
+    rule_sets: list[RuleSet] = field(default_factory=list)
+    site_from: str | None = None  # the branch that GitHub Pages publishes, "" where a workflow does it
     late_refs: list[LateRef] = field(default_factory=list)
     merge_requests: list[MergeRequest] = field(default_factory=list)
     queue: list[QueueEntry] = field(default_factory=list)  # of all branches, first come first
