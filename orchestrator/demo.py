@@ -106,6 +106,7 @@ def _set_up(twin: Twin, folder: Path, agent: str) -> tuple[str, dict[str, str]]:
         "LOG_FORMAT": "console",
         "SANDBOX": _sandbox(),
         "TOOLCHAIN_PATHS": json.dumps([str(script.parent)]),
+        "XDG_STATE_HOME": str(folder / "state"),
         "CLAUDE_COMMAND": standin if agent == "standin" else os.environ.get("CLAUDE_COMMAND", "claude"),
     }
     own = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_MODEL")

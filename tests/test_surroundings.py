@@ -153,8 +153,9 @@ def test_byte_code_lies_beside_the_tree_and_lives_as_long_as_that(make_house: Ma
     house = a_house(
         make_house, sandbox, setup_commands=(imports, f"ls $({python} -c 'import mod; print(mod.__cached__)')")
     )
-    pull = implemented(house, f"test -f $(cat cached.txt) && ! test -e __pycache__ && {python} -c 'import mod'")
-    cached = str(house.repo.file(pull.head_ref, "cached.txt")).strip()
+    there = "test -f $(cat cached.txt) && ! test -e __pycache__ && cp cached.txt told.txt"
+    pull = implemented(house, f"{there} && {python} -c 'import mod'")
+    cached = str(house.repo.file(pull.head_ref, "told.txt")).strip()
     assert cached.startswith(str(house.folder / "worktrees/acme/app/surroundings/issue-1/"))
     assert not Path(cached).exists()
 
@@ -163,10 +164,10 @@ def test_byte_code_lies_beside_the_tree_and_lives_as_long_as_that(make_house: Ma
 def test_a_temporary_folder_is_a_runs_own_and_goes_with_it(make_house: MakeHouse, sandbox: str) -> None:
     look = "{ echo $TMPDIR && ls -A $TMPDIR && mktemp; }"
     house = a_house(make_house, sandbox, setup_commands=(look, f"{look} > second.txt"))
-    pull = implemented(house, f"{look} > agent.txt")
+    pull = implemented(house, f"{look} > agent.txt && cp second.txt told.txt")
     said = [
         output(house, "issue-1-setup"),
-        *(str(house.repo.file(pull.head_ref, f)) for f in ("second.txt", "agent.txt")),
+        *(str(house.repo.file(pull.head_ref, f)) for f in ("told.txt", "agent.txt")),
     ]
     folders = {text.split()[0] for text in said}
     assert len(folders) == 3
