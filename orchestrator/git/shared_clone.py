@@ -143,17 +143,22 @@ class SharedClone:
         ref = self.folder / name
         if ".." in name or not self.is_there:
             return
-        if not ref.parent.exists():
-            ref.parent.mkdir(parents=True)
-        if self._is_own(ref) and self._is_own(self.index) and not ref.is_dir():
+        for folder in self._folders(ref):
+            if not os.path.lexists(folder):
+                folder.mkdir()
+            elif folder.is_symlink() or not folder.is_dir():
+                return
+        if not ref.is_dir():
             write_whole(ref, f"{sha}\n".encode())
             write_whole(self.index, index.read_bytes())
 
     def _is_own(self, path: Path) -> bool:
         """Whether each folder on the way to the file is one, and no link."""
+        return all(folder.is_dir() and not folder.is_symlink() for folder in self._folders(path))
+
+    def _folders(self, path: Path) -> list[Path]:
         inner = path.parent.relative_to(self.folder.parent)
-        folders = [self.folder.parent.joinpath(*inner.parts[:depth]) for depth in range(len(inner.parts) + 1)]
-        return all(folder.is_dir() and not folder.is_symlink() for folder in folders)
+        return [self.folder.parent.joinpath(*inner.parts[:depth]) for depth in range(len(inner.parts) + 1)]
 
     def _config(self, base: str, cone: bool) -> bytes:
         remote = (

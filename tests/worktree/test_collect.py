@@ -268,3 +268,20 @@ def test_A32_what_was_planted_in_git_files_runs_nothing(
     head = tree.collect("x").head
     assert content_of(mirror, head, "a.txt") == b"changed\n"
     assert not witness.exists()
+
+
+@pytest.mark.parametrize("place", ["refs/heads/feature", "refs/heads", "refs", "info"])
+def test_a_link_in_the_clone_leads_no_write_of_ours_out(
+    tree: Worktree, mirror: Mirror, start: str, tmp_path: Path, place: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    run_git("pack-refs", "--all", cwd=tree.path)
+    shutil.rmtree(tree.path / ".git" / place, ignore_errors=True)
+    (tree.path / ".git" / place).symlink_to(outside)
+    (tree.path / "a.txt").write_text("changed\n")
+    tree.settle()
+    head = tree.collect("x").head
+    tree.work_begins()
+    assert content_of(mirror, head, "a.txt") == b"changed\n"
+    assert list(outside.iterdir()) == []
