@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +13,10 @@ from tests.conftest import MakeHouse
 from tests.gitremote import run_git
 from tests.house import STUB, House
 from tests.merging import LANDED, ask
+from tests.needs import needs
 from tests.story import expect_pull, expect_work, outcomes, ready
 from tests.test_attacks_secrets import acts
 
-needs_git_crypt = pytest.mark.skipif(shutil.which("git-crypt") is None, reason="git-crypt is not installed")
 WALLS = ["off", pytest.param("bwrap", marks=walled)]
 PASSWORD = b"password: correct horse\n"
 
@@ -47,7 +46,7 @@ def house_of(make_house: MakeHouse, sandbox: str, agent: str, **settings: object
     )
 
 
-@needs_git_crypt
+@needs("git-crypt")
 @pytest.mark.parametrize("sandbox", WALLS)
 @pytest.mark.parametrize("key", ["", "staging"])
 def test_case_05_what_git_crypt_would_encrypt_is_never_pushed(
@@ -74,7 +73,7 @@ def test_case_05_what_git_crypt_would_encrypt_is_never_pushed(
     expect_work(house, issue)
 
 
-@needs_git_crypt
+@needs("git-crypt")
 def test_case_05_the_rest_of_such_a_repository_is_worked_on(make_house: MakeHouse, tmp_path: Path) -> None:
     house = house_of(make_house, "off", "git mv secrets/prod.yml secrets/live.yml; echo x > a")
     stored = encrypted(tmp_path / "crypt", "")
