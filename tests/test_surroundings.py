@@ -195,7 +195,7 @@ def test_commands_run_in_bash_without_any_file_of_settings(
 def test_commands_run_in_sh_where_there_is_no_bash(
     make_house: MakeHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("git", "sh", "env", "grep"):
+    for name in ("git", "sh", "env", "grep", "mkdir", "mv", "rm"):
         (tmp_path / name).symlink_to(f"/usr/bin/{name}")
     house = make_house(pre_merge_commands=("env | grep BASH", "test -n x"))
     monkeypatch.setenv("PATH", str(tmp_path))
