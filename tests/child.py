@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from orchestrator.git.mirror import TRASH
 from orchestrator.github.effects import READ_BACK
 from orchestrator.twin import IssueHandle, PullHandle, Twin
 from orchestrator.twin.faults import Fault, reset
@@ -201,10 +202,11 @@ class Child:
         return len(self.record.read_text().splitlines()) if self.record.exists() else 0
 
     def worktrees(self) -> list[str]:
-        """Folders of worktrees that are there."""
+        """Folders of worktrees that are there; one that is being deleted is none, and a stop may leave that so."""
         place = self.folder / "worktrees/acme/app"
         found = place.iterdir() if place.exists() else []
-        return sorted(p.name for p in found if p.is_dir() and p.name not in ("mirror.git", "logs", "surroundings"))
+        names = {p.name for p in found if p.is_dir() and not p.name.startswith(TRASH)}
+        return sorted(names - {"mirror.git", "logs", "surroundings"})
 
     def processes(self) -> list[str]:
         """Everything that lives and was started by the daemon or by what it started, the daemon included."""
