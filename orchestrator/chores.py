@@ -9,7 +9,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +19,7 @@ from orchestrator.errors import Misconfigured, Missing, Retry, Stopped
 from orchestrator.github.transport import Transport
 from orchestrator.housekeeping import sweep_scratch
 from orchestrator.log import get
-from orchestrator.record import Status
+from orchestrator.record import Job, Status
 from orchestrator.state import State
 from orchestrator.watch import Watch
 
@@ -108,12 +108,13 @@ class Chores:
             except Exception:  # noqa: BLE001 - logged whole
                 get().exception("tidying_broke")
 
-    def notice_standstill(self, moves: bool) -> None:
-        """`moves`: something starts or runs, or a pause says why not. Else work that waits for too long is named."""
+    def notice_standstill(self, moves: bool, jobs: Iterable[Job]) -> None:
+        """`moves`: something starts or runs, or a pause says why not. Else work that waits for too long is named.
+
+        `jobs`: of the repositories that are served.
+        """
         now = self._clock.now()
-        watched = {watch.name for watch in self._watches}
-        jobs = [j for j in self._state.jobs.values() if j.status is Status.WAITING and j.repo in watched]
-        waiting = [j.key for j in jobs if j.not_before <= now]
+        waiting = [j.key for j in jobs if j.status is Status.WAITING and j.not_before <= now]
         slept, self._looked_at = now - self._looked_at >= STANDSTILL, now
         if moves or slept or not waiting:
             self._moved_at = now

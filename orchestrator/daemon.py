@@ -14,15 +14,17 @@ from orchestrator import copying, process, texts
 from orchestrator.agents.base import Agent
 from orchestrator.agents.claude import Claude
 from orchestrator.allowance import Allowance
+from orchestrator.asides import Asides
 from orchestrator.chores import Chores
 from orchestrator.clock import Clock, Stop, SystemClock
 from orchestrator.credentials import agent_environ
-from orchestrator.decide.schedule import runnable
+from orchestrator.decide.schedule import Need, runnable
 from orchestrator.decide.triggers import Cancel
 from orchestrator.errors import Missing, Refused, Retry, Stopped
 from orchestrator.git.run import version as git_version
-from orchestrator.github.api import Api, sign_in
+from orchestrator.github.api import sign_in
 from orchestrator.github.scopes import needless, scopes
+from orchestrator.github.shut import ISSUES_OFF, MOVED, Shut, absent
 from orchestrator.github.transport import ApiError, Moved, Transport, Unknown
 from orchestrator.instance import instance_id
 from orchestrator.jobs.desk import Desk
@@ -30,13 +32,15 @@ from orchestrator.log import get, of_job
 from orchestrator.pace import Pace
 from orchestrator.patience import Patience
 from orchestrator.pauses import Pauses
-from orchestrator.record import Job, Status
+from orchestrator.record import Job, Kind, Status
 from orchestrator.redactor import OURS
 from orchestrator.sandbox import Sandbox, choose
 from orchestrator.settings import Settings
 from orchestrator.slots import Slots
 from orchestrator.state import State
 from orchestrator.watch import Watch
+
+_ALIVE = (Status.RUNNING, Status.WAITING)
 
 
 class Daemon:
@@ -85,6 +89,7 @@ class Daemon:
         self._next_rest = settings.poll_interval
         self._pace = Pace(settings.poll_interval, len(settings.repos), self.transport.public)
         self._patience = Patience(self._pace.interval)
+        self._asides = Asides(state, self.clock, settings.repos)
         self.halt.listen(lambda: self.wake.set(self.halt.reason))
         try:
             self.me, answer = sign_in(self.transport)
@@ -97,31 +102,36 @@ class Daemon:
         self._chores = Chores(state, self.clock, self.halt, self.transport, list(self.watches.values()), renew)
 
     def check(self) -> str:
-        """git and the agent are there, every repository can be read and pushed to. Missing names the first lack.
+        """git and the agent are there, and a repository that can be read and pushed to. Missing names what lacks.
 
-        The version of the agent. Of a token that may do more than is needed, and of an administrator, the log warns.
+        The version of the agent. Of a token that may do more than is needed, of an administrator, and of repositories
+        that cannot be served the log warns.
         """
         git_version()
         agent = self.agent.check()
         if more := needless(self.scopes):
             what = "whoever steals it can use them; use a fine-grained token for these repositories"
             get().warning("token_may_too_much", scopes=more, what=what)
-        for name in self.settings.repos:
+        closed: dict[str, str] = {}
+        for name, watch in self.watches.items():
             try:
-                rights = Api(self.transport, name).rights()
-            except (ApiError, Moved) as error:
-                raise Missing(
-                    f"{name}: {error}. Check GITHUB_REPO, and that the token may see the repository "
-                    "(`gh auth refresh -s repo`)."
-                ) from error
-            except Retry as error:
-                raise Missing(f"{name} cannot be read: {error}. Check GITHUB_API_URL and the network.") from error
-            if "push" not in rights:
-                raise Missing(f"The token of {self.me.login} may not push to {name}. Give it write permission there.")
-            if "admin" in rights:
+                about = watch.greet()
+            except (Retry, ApiError, Moved, Missing) as trouble:
+                closed[name] = _reason(trouble)
+                self._patience.failed(name, self.clock.now(), closed[name], _lasts(trouble))
+                continue
+            if about.may_admin:
                 what = f"GitHub may let {self.me.login} past the rules of branches; use an account that may only write"
                 get().warning("account_is_administrator", repo=name, what=what)
+        if len(closed) == len(self.watches):
+            raise Missing("\n".join(f"{name}: {reason}" for name, reason in closed.items()))
+        for name, reason in closed.items():
+            self._asides.again(name, reason)
         return agent
+
+    def serves(self, name: str) -> bool:
+        """Whether its last look at this repository was good."""
+        return self._patience.reachable(name)
 
     def loop(self, once: bool, after_poll: Callable[[], None] = lambda: None) -> int:
         """Poll until told to stop; the exit code. `once`: one poll, then wait for its jobs."""
@@ -156,12 +166,13 @@ class Daemon:
                 return
             except (Retry, Unknown, ApiError, Moved, Missing, Refused) as trouble:
                 self.failed_polls += 1
-                self._patience.failed(name, self.clock.now(), str(trouble))
+                self._patience.failed(name, self.clock.now(), _reason(trouble), _lasts(trouble))
             except Exception as bug:  # noqa: BLE001 - logged whole
                 # One repository, or a full disk, must not end the loop and with it everything under way.
                 self.failed_polls += 1
                 get().exception("poll_broke", repo=name)
-                self._patience.failed(name, self.clock.now(), repr(bug))
+                self._patience.failed(name, self.clock.now(), repr(bug), lasting=True)
+        self._tell_asides()
         self._next_rest = self._pace.rest(self.transport.quota)
         self.state.beat(self._pace.forecast())
         self._advance()
@@ -169,7 +180,7 @@ class Daemon:
 
     def _end(self, cancel: Cancel) -> None:
         job = self.state.job(cancel.key)
-        if not self.slots.stop(cancel.key, cancel.reason) and job and job.status in (Status.RUNNING, Status.WAITING):
+        if not self.slots.stop(cancel.key, cancel.reason) and job and job.status in _ALIVE:
             self._start(job, cancel.reason)
 
     def _advance(self) -> None:
@@ -183,17 +194,46 @@ class Daemon:
             except Exception:  # noqa: BLE001 - logged whole
                 get().exception("step_broke", step=step.__name__)
 
+    def _tell_asides(self) -> None:
+        """Which repositories are not served, and which not wholly."""
+        for name, watch in self.watches.items():
+            if trouble := self._patience.trouble(name):
+                self._asides.begin(name, trouble.reason, lasting=trouble.lasting)
+            elif reason := watch.standing.reason:
+                self._asides.begin(name, reason)
+            elif watch.without_issues:
+                self._asides.begin(name, ISSUES_OFF, still="reviews and merges")
+            else:
+                self._asides.end(name)
+
     def _dispatch(self) -> None:
         """Give free slots to the jobs whose turn it is."""
-        reachable = {n for n, watch in self.watches.items() if watch.place and self._patience.reachable(n)}
+        self._tell_asides()
         missing = self.pauses.missing()
         busy, now = self.slots.busy(), self.clock.now()
-        jobs = [j for j in self.state.jobs.values() if j.repo in reachable]
+        jobs = self._workable(busy, now, missing)
         starting = runnable(jobs, busy, now, self.settings.max_concurrent, missing)
         for job in starting:
             if not self.halt.is_set():
+                self.watches[job.repo].standing.enters(now)
                 self._start(job, "")
-        self._chores.notice_standstill(bool(starting or busy or missing))
+        self._chores.notice_standstill(bool(starting or busy or missing), jobs)
+
+    def _workable(self, busy: set[str], now: float, missing: frozenset[Need]) -> list[Job]:
+        """The jobs of repositories in which work can go on, and one where it is to be found out whether it can."""
+        every = self.state.jobs.values()
+        running = [j for j in every if j.key in busy and j.repo in self.watches]
+        found = list(running)
+        for name, watch in self.watches.items():
+            if watch.place is None or not self._patience.reachable(name) or not watch.standing.admits(now):
+                continue
+            jobs = [j for j in every if j.repo == name and j.key not in busy]
+            if watch.without_issues:
+                jobs = [j for j in jobs if j.kind is not Kind.IMPLEMENT]
+            if watch.standing.reason:
+                jobs = runnable([*running, *jobs], busy, now, self.settings.max_concurrent, missing)[:1]
+            found += jobs
+        return found
 
     def _job_ended(self) -> None:
         """In the job's own thread, as its last act."""
@@ -251,3 +291,17 @@ class Daemon:
         self.slots.end(lambda keys: [j.run_id for k, j in self.state.jobs.items() if k in keys and j.run_id])
         self.transport.close()
         self.state.close()
+
+
+def _reason(trouble: Exception) -> str:
+    """Why a repository is not served, for a person."""
+    if isinstance(trouble, ApiError):
+        return absent(trouble.status, trouble.message)
+    if isinstance(trouble, Moved):
+        return MOVED
+    return str(trouble) if _lasts(trouble) else f"{trouble}. Check the network, and GITHUB_API_URL, when that lasts."
+
+
+def _lasts(trouble: Exception) -> bool:
+    """Whether somebody has to do something about it."""
+    return isinstance(trouble, (Shut, ApiError, Moved, Missing, Refused))

@@ -63,6 +63,7 @@ def examine(read: _Read, env_file: Path, labels: Labels, probe: bool) -> Iterato
     if "worktree_base" not in read.wrong:
         yield from _folder(settings.worktree_base, settings.disk_floor_gb, change)
         yield from _apart(settings.worktree_base, settings.state_file, change)
+        yield from _places(settings)
     if "state_file" not in read.wrong:
         yield _state(settings.state_file, change)
     known = {n: None if n in read.wrong else getattr(settings, n) for n in ("state_file", "worktree_base")}
@@ -154,6 +155,19 @@ def _apart(base: Path, state_file: Path, change: Callable[[str], str]) -> Iterat
             f"{trouble}; {'stop the daemon and move it' if move else place.outside(base)}",
             move or change("WORKTREE_BASE"),
         )
+
+
+def _places(settings: Settings) -> Iterator[Good]:
+    """What earlier runs made for each repository can still be written."""
+    for name in settings.repos:
+        folder = settings.worktree_base / name
+        try:
+            if folder.exists():
+                tempfile.TemporaryDirectory(prefix=".orchestrator-doctor-", dir=folder).cleanup()
+        except OSError as error:
+            yield Fail(
+                "worktrees", f"{folder} cannot be written ({error.strerror})", f"ls -ld {shlex.quote(str(folder))}"
+            )
 
 
 def _state(path: Path, change: Callable[[str], str]) -> Good:

@@ -8,7 +8,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -17,12 +17,17 @@ import click
 from orchestrator import credentials
 from orchestrator.clock import Stop, SystemClock
 from orchestrator.diagnosis import Fail, Good, Warn
-from orchestrator.errors import Missing, Retry, Stopped
+from orchestrator.errors import Misconfigured, Missing, Retry, Stopped
+from orchestrator.git.access import Access
+from orchestrator.git.mirror import Mirror
+from orchestrator.git.run import GitError, Identity
 from orchestrator.github.api import Api, NotGithub, NotTaken, sign_in
 from orchestrator.github.scopes import needless, scopes
+from orchestrator.github.shut import MOVED, Shut, same
 from orchestrator.github.transport import Answer, ApiError, Moved, Transport, Unknown
 from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN
 from orchestrator.settings import Settings
+from orchestrator.statefile import load
 
 SKEW = 60.0  # seconds
 PATIENCE = 20.0  # seconds that a check may wait for GitHub's limits
@@ -63,7 +68,7 @@ def examine(settings: Settings, wrong: frozenset[str], change: Callable[[str], s
         return
     transport = Transport(settings.github_api_url, token, _Impatient(), Stop())
     try:
-        yield from _Ward(settings, change, labels, host, transport).findings(bool(wrong & _ABOUT_REPOSITORIES))
+        yield from _Ward(settings, change, labels, host, transport, token).findings(bool(wrong & _ABOUT_REPOSITORIES))
     finally:
         transport.close()
 
@@ -91,6 +96,7 @@ class _Ward:
     labels: Labels
     host: str  # as `gh` knows it
     transport: Transport
+    token: str = field(repr=False)
 
     def findings(self, token_only: bool) -> Iterator[Good]:
         try:
@@ -108,15 +114,28 @@ class _Ward:
         yield Good("token", f"it is {me.login}'s")
         yield from self._scopes(answer)
         yield self._clock(answer.date, time.time())
+        ids: dict[int, str] = {}
         for name in () if token_only else self.settings.repos:
             try:
-                yield from self._repo(Api(self.transport, name), me.login)
+                yield from self._repo(Api(self.transport, name), me.login, ids)
             except ApiError as error:
                 yield self._refused(name, error)
-            except Moved as error:
-                yield Fail(name, str(error), self.change("GITHUB_REPO"))
+            except Moved:
+                yield self._moved(name)
+            except Shut as error:
+                yield Fail(name, str(error), self._other_token(self._refresh()))
             except (Retry, Stopped, Unknown) as error:
                 yield self._unreachable(name, error, self._look())
+
+    def _moved(self, name: str) -> Good:
+        try:
+            known = load(self.settings.state_file)
+        except (Missing, Misconfigured):
+            known = None
+        if known is None or name not in known.repos:
+            return Fail(name, MOVED, self.change("GITHUB_REPO"))
+        followed = "it moved to another name, under which the daemon goes on with it; write that into GITHUB_REPO"
+        return Warn(name, followed, self.change("GITHUB_REPO"))
 
     def _look(self) -> str:
         return f"curl -sS {shlex.quote(self.settings.github_api_url)}/meta"
@@ -175,19 +194,30 @@ class _Ward:
         far = f"this machine is {abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} GitHub"
         return Fail("clock", far, "sudo sntp -sS time.apple.com" if mac else "sudo timedatectl set-ntp true")
 
-    def _repo(self, api: Api, login: str) -> Iterator[Good]:
+    def _repo(self, api: Api, login: str, ids: dict[int, str]) -> Iterator[Good]:
+        """`ids`: what was looked at before, by its id."""
         data = api.transport.get(f"/repos/{api.name}").data
         at = f"{self.host}/{api.name}"
+        other = ids.setdefault(int(data["id"]), api.name)
+        if other != api.name:
+            yield Fail(api.name, same(other), self.change("GITHUB_REPO"))
+            return
         if data.get("archived"):
             yield Fail(api.name, "it is archived", f"gh repo unarchive {at} --yes")
+        if data.get("disabled"):
+            yield Fail(api.name, "GitHub has switched it off; its owner has to settle that", f"gh repo view {at} --web")
         if data.get("has_issues") is False:
-            yield Fail(api.name, "its issues are switched off", f"gh repo edit {at} --enable-issues")
+            off = "its issues are switched off, so there are reviews and merges alone"
+            yield Warn(api.name, off, f"gh repo edit {at} --enable-issues")
+        if data.get("has_pull_requests") is False:
+            on = f"gh api --hostname {self.host} -X PATCH repos/{api.name} -F has_pull_requests=true"
+            yield Fail(api.name, "its pull requests are switched off", on)
         if not (data.get("permissions") or {}).get("push"):
             grant = f"repos/{api.name}/collaborators/{login} -f permission=push"
             only = f"it can be read, but {login} may not push with this token; an administrator can allow it"
             yield Fail(api.name, only, f"gh api --hostname {self.host} -X PUT {grant}")
             return
-        yield Good(api.name, "it can be read and pushed to")
+        yield self._by_git(api.name, str(data["clone_url"]))
         if data["permissions"].get("admin"):
             past = (
                 f"{login} is an administrator, whom GitHub may let past the rules of branches; a bot with write will do"
@@ -199,6 +229,17 @@ class _Ward:
             forbidden = f"it does not allow MERGE_METHOD={self.settings.merge_method}"
             yield Fail(api.name, forbidden, f"gh repo edit {at} --enable-{method.replace('_', '-')}")
         yield self._labels(api)
+
+    def _by_git(self, name: str, url: str) -> Good:
+        """Its git host is another one than that of the API, and may be of another mind."""
+        try:
+            access = Access(url, self.token)
+            Mirror(self.settings.worktree_base / name / "mirror.git", access, Identity("", "")).remote_sha(
+                "refs/heads/x"
+            )
+        except (GitError, Missing, Misconfigured, Retry) as error:
+            return Fail(name, f"git does not get at it: {error}", f"git ls-remote {shlex.quote(url)}")
+        return Good(name, "it can be read and pushed to")
 
     def _branch(self, api: Api, data: dict[str, Any]) -> Iterator[Good]:
         branch = self.settings.base_branch or str(data["default_branch"])

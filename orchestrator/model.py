@@ -78,6 +78,12 @@ class RepoFacts:
     """A repository with what it allows and what hangs on it, as its own page of the API tells it."""
 
     repo: Repo
+    may_push: bool  # the account of the token
+    may_admin: bool
+    archived: bool = False
+    disabled: bool = False  # by GitHub
+    has_issues: bool = True
+    has_pulls: bool = True
     upstream: tuple[str, ...] = ()  # what it is a fork of: its parent, and the first of them all
     has_pages: bool = False  # a web site is published from it
 

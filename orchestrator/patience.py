@@ -1,21 +1,22 @@
-"""Which repositories are asked in a poll: one that fails is asked less and less often, and said so once.
+"""Which repositories are asked in a poll: one that fails is asked less and less often.
 
 Guaranteed: the first failure costs nothing (the next poll asks again); after that the pauses double up to five
-minutes; the first good poll ends them. One log line for each reason, not for each poll, and one at the end.
+minutes; the first good poll ends them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.log import get
-
 LONGEST = 300.0  # seconds
 
 
 @dataclass(frozen=True)
-class _Trouble:
+class Trouble:
+    """Why a repository cannot be asked; `lasting`: somebody has to do something about it."""
+
     reason: str
+    lasting: bool
     times: int  # in a row
     until: float
 
@@ -26,7 +27,7 @@ class Patience:
     def __init__(self, interval: float) -> None:
         """`interval`: seconds between two polls."""
         self._interval = interval
-        self._troubles: dict[str, _Trouble] = {}
+        self._troubles: dict[str, Trouble] = {}
 
     def due(self, name: str, now: float) -> bool:
         """Whether this poll should ask the repository."""
@@ -37,17 +38,16 @@ class Patience:
         """Whether its last poll was good: jobs would only meet the same trouble."""
         return name not in self._troubles
 
-    def failed(self, name: str, now: float, reason: str) -> None:
+    def trouble(self, name: str) -> Trouble | None:
+        return self._troubles.get(name)
+
+    def failed(self, name: str, now: float, reason: str, lasting: bool) -> None:
         """The poll failed at `now`."""
         last = self._troubles.get(name)
         times = last.times + 1 if last else 1
         pause = min(self._interval * (2 ** min(times - 1, 20) - 1), LONGEST)
-        self._troubles[name] = _Trouble(reason, times, now + pause)
-        if last is None or last.reason != reason:
-            get().warning("repository_set_aside", repo=name, reason=reason)
+        self._troubles[name] = Trouble(reason, lasting, times, now + pause)
 
     def answered(self, name: str) -> None:
         """The poll was good."""
-        trouble = self._troubles.pop(name, None)
-        if trouble is not None:
-            get().info("repository_back", repo=name, failed_polls=trouble.times)
+        self._troubles.pop(name, None)

@@ -38,6 +38,16 @@ class Pause:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """A repository that is not served, with the reason; `still`: what is done in it nevertheless."""
+
+    repo: str
+    reason: str
+    since: float
+    still: str = ""
+
+
+@dataclass(frozen=True)
 class Quota:
     """What GitHub said of the hourly limit, on its own clock; `per_hour`: what we took of late, None: not known yet."""
 

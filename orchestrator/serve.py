@@ -66,7 +66,7 @@ class _Work:
         self.daemon = daemon
         get().info(
             "started",
-            repos=list(self._settings.repos),
+            repos=[name for name in self._settings.repos if daemon.serves(name)],
             as_user=daemon.me.login,
             scopes=sorted(daemon.scopes),
             agent=agent,

@@ -28,14 +28,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator import polled
 from orchestrator.errors import Missing, Retry, Stopped
-from orchestrator.record import Job, Kind, Pause, Quota, Spent, Status
+from orchestrator.record import Aside, Job, Kind, Pause, Quota, Spent, Status
 from orchestrator.redactor import OURS
 from orchestrator.statefile import Content, Damaged, Texts, beside, load, refuse_closed, refuse_odd, replace, set_aside
 from orchestrator.statefile import RepoMemory as RepoMemory
@@ -46,6 +46,7 @@ NO_ROOM = 60.0  # seconds between two tries to write when the disk takes nothing
 _LOST = "lost"  # the field that stays in a file which began empty because the one before could not be used
 _PAUSES = "pauses"
 _SPENT = "spent"
+_ASIDES = "asides"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Saved:
     pauses: tuple[Pause, ...] = ()
     spent: tuple[Spent, ...] = ()
     quota: Quota | None = None
+    asides: tuple[Aside, ...] = ()
 
 
 def read(path: Path) -> Saved:
@@ -65,7 +67,8 @@ def read(path: Path) -> Saved:
     content = load(path) or Content()
     polled_at, quota = polled.found(beside(path, ".polled"))
     pauses = tuple(_pauses(content.rest).values())
-    return Saved(tuple(content.jobs.values()), polled_at, holder(path), pauses, _spent(content.rest), quota)
+    jobs, spent, asides = tuple(content.jobs.values()), _spent(content.rest), _asides(content.rest)
+    return Saved(jobs, polled_at, holder(path), pauses, spent, quota, asides)
 
 
 class State:
@@ -171,6 +174,19 @@ class State:
     def _put_pauses(self, pauses: dict[str, Pause]) -> None:
         rest = {**self._rest, _PAUSES: [dataclasses.asdict(p) for p in pauses.values()]}
         self._save(self._jobs, self._repos, rest)
+
+    @property
+    def asides(self) -> tuple[Aside, ...]:
+        """The repositories that are not served."""
+        with self._mutex:
+            return _asides(self._rest)
+
+    def note_asides(self, asides: Iterable[Aside]) -> None:
+        """Remember these instead, as `note`."""
+        with self._mutex:
+            self._refuse_closed()
+            told = [dataclasses.asdict(dataclasses.replace(a, reason=OURS.text(a.reason))) for a in asides]
+            self._rest, self._behind = {**self._rest, _ASIDES: told}, True
 
     @property
     def spent(self) -> tuple[Spent, ...]:
@@ -315,6 +331,11 @@ def _redacted(job: Job, before: Job | None) -> Job:
 def _spent(rest: Mapping[str, Any]) -> tuple[Spent, ...]:
     known = {field.name for field in dataclasses.fields(Spent)}
     return tuple(Spent(**{k: v for k, v in data.items() if k in known}) for data in rest.get(_SPENT, ()))
+
+
+def _asides(rest: Mapping[str, Any]) -> tuple[Aside, ...]:
+    known = {field.name for field in dataclasses.fields(Aside)}
+    return tuple(Aside(**{k: v for k, v in data.items() if k in known}) for data in rest.get(_ASIDES, ()))
 
 
 def _pauses(rest: Mapping[str, Any]) -> dict[str, Pause]:

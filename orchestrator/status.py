@@ -10,8 +10,9 @@ from typing import Any
 
 from orchestrator.decide import limits as day
 from orchestrator.decide.limits import Limits
+from orchestrator.patience import LONGEST
 from orchestrator.printable import printable
-from orchestrator.record import Job, Kind, Pause, Quota, Status
+from orchestrator.record import Aside, Job, Kind, Pause, Quota, Status
 from orchestrator.state import Saved
 
 VERSION = 1  # of the JSON document; fields are only ever added
@@ -38,9 +39,9 @@ def group(job: Job, daemon_lives: bool) -> Group:
 
 
 def document(saved: Saved, now: float, limits: Limits, sandbox: str = "auto") -> dict[str, Any]:
-    """`{version, generated_at, daemon, sandbox, counts, cost_usd, limits, quota, pauses, items}`, times since 1970.
+    """`{version, generated_at, daemon, sandbox, counts, cost_usd, limits, quota, pauses, asides, items}`.
 
-    `sandbox`: as it is set.
+    Times are seconds since 1970; `sandbox`: as it is set.
     """
     lives = saved.holder is not None
     items = [_item(job, lives, now) for job in _sorted(saved.jobs)]
@@ -68,6 +69,7 @@ def document(saved: Saved, now: float, limits: Limits, sandbox: str = "auto") ->
         },
         "quota": _quota(saved.quota),
         "pauses": [asdict(pause) for pause in saved.pauses],
+        "asides": [asdict(aside) for aside in saved.asides],
         "items": items,
     }
 
@@ -77,6 +79,7 @@ def text(saved: Saved, now: float, limits: Limits, width: int = 80, sandbox: str
     lives = saved.holder is not None
     one_repo = len({job.repo for job in saved.jobs}) == 1
     blocks = [_paused(pause, now, width) for pause in saved.pauses]
+    blocks += [_aside(aside, now, width) for aside in saved.asides]
     for place in Group:
         jobs = [j for j in _sorted(saved.jobs) if group(j, lives) is place]
         if place is Group.DONE:
@@ -134,6 +137,12 @@ def _paused(pause: Pause, now: float, width: int) -> str:
     again = f"tried again in {duration(pause.until - now)}" if pause.until > now else "tried again now"
     lines = [f"paused: {what} for {duration(now - pause.since)}, {again}"]
     return "\n".join([*lines, *_wrapped(pause.reason, width)])
+
+
+def _aside(aside: Aside, now: float, width: int) -> str:
+    what = f"served in part ({aside.still})" if aside.still else "set aside"
+    line = f"{what}: {aside.repo} for {duration(now - aside.since)}, looked at again every {duration(LONGEST)}"
+    return "\n".join([printable(line), *_wrapped(aside.reason, width)])
 
 
 def outcome(job: Job) -> str | None:

@@ -27,10 +27,11 @@ from orchestrator.jobs.desk import STICKY, Place, place_folder, tree_name
 from orchestrator.jobs.reading import may_cancel
 from orchestrator.log import get, of_job
 from orchestrator.marks import Marks, said
-from orchestrator.model import IN_PROGRESS, Actor, Comment, Repo, World
+from orchestrator.model import IN_PROGRESS, Actor, Comment, Repo, RepoFacts, World
 from orchestrator.record import Job, Kind, Status
 from orchestrator.sandbox import Sandbox
 from orchestrator.settings import Settings
+from orchestrator.standing import Standing
 from orchestrator.state import RepoMemory, State
 
 KEPT_DONE = 100  # finished jobs kept per repository for `status`
@@ -65,12 +66,30 @@ class Watch:
         self._token = token
         self._sandbox = sandbox
         self._began = time.time()
+        self.standing = Standing()
         self._feed = Feed(Api(transport, name), settings.ready_label, IN_PROGRESS)
         self._quiet = _Quiet(settings.review_debounce if settings.review_prs != "off" else 0.0)
 
     @property
     def _api(self) -> Api:
         return self._feed.api
+
+    @property
+    def without_issues(self) -> bool:
+        """Whether only pull requests are looked at, since there are no issues."""
+        return self._feed.without_issues
+
+    def greet(self) -> RepoFacts:
+        """What the repository allows, at the start. Raises as `Feed.look`."""
+        return self._feed.greet(self._state.repo(self.name), self._others())
+
+    def _others(self) -> dict[int, str]:
+        """The repositories that are known by the other names that are watched: work in one goes by one name."""
+        own = self._state.repo(self.name)
+        before = self._settings.repos[: self._settings.repos.index(self.name)]
+        known = ((name, self._state.repo(name)) for name in self._settings.repos if name != self.name)
+        # Of two that are known as the same one, the first that is set counts.
+        return {m.id: name for name, m in known if m and (own is None or own.id != m.id or name in before)}
 
     def renew(self, token: str) -> None:
         """Use this token from the next look on."""
@@ -83,7 +102,10 @@ class Watch:
         busy = frozenset(j.number for j in jobs.values() if _is_claimed(j))
         memory = self._state.repo(self.name)
         ended = frozenset(j.number for j in jobs.values() if _is_over(j))
-        world, memory = self._feed.look(memory, busy, self._state.rebuilt_for(self.name), ended)
+        if self.standing.take_doubt():
+            self._feed.doubt()
+        adopt = self._state.rebuilt_for(self.name)
+        world, memory = self._feed.look(memory, busy, adopt, ended, self._others())
         if self.place is None or self.place.repo != world.repo:
             self.place = self._place(world.repo)
         world = replace(world, revoked=self._revoked(jobs))
@@ -130,7 +152,7 @@ class Watch:
         cone, access = self._settings.sparse_folders, Access(repo.clone_url, self._token)
         path, default = folder / "mirror.git", repo.default_branch
         mirror = Mirror(path, access, identity, sandbox=self._sandbox, cone=cone, default=default)
-        return Place(repo, self._api, mirror, folder, self._me, Marks(self._token, self._me.id))
+        return Place(repo, self._api, mirror, folder, self._me, Marks(self._token, self._me.id), self.standing)
 
     def _carry_out(self, decision: Decision, end: Callable[[Cancel], None]) -> bool:
         """Whether it is done."""

@@ -56,11 +56,20 @@ class House:
         # An hour passes before the daemon comes, so that what people do next is never history.
         self.clock.advance(3600)
 
-    def start(self, renew: Callable[[], str] | None = None, **settings: Any) -> Daemon:
-        """Start the daemon (again), with these settings on top; `renew` reads its token anew."""
+    def start(self, renew: Callable[[], str] | None = None, checks: bool = False, **settings: Any) -> Daemon:
+        """Start the daemon (again), with these settings on top; `renew` reads its token anew.
+
+        `checks`: look at everything first, as `orchestrator run` does; Missing when that ends the start.
+        """
         self.options.update(settings)
         checked = Settings(**self.options)
         daemon = Daemon(checked, self.token, State.open(checked.state_file), clock=self.clock, renew=renew)
+        if checks:
+            try:
+                daemon.check()
+            except BaseException:
+                daemon.close()
+                raise
         self.daemon = daemon
 
         def loop() -> None:

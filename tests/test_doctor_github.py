@@ -162,7 +162,13 @@ def test_a_clock_that_is_off_fails(wished: Path, github: GitHub, skew: float) ->
     ("fields", "setting", "said", "command"),
     [
         ({"archived": True}, "", "it is archived", "gh repo unarchive 127.0.0.1/octo/demo --yes"),
-        ({"has_issues": False}, "", "its issues are switched off", "gh repo edit 127.0.0.1/octo/demo --enable-issues"),
+        (
+            {"has_pull_requests": False},
+            "",
+            "its pull requests are switched off",
+            "gh api --hostname 127.0.0.1 -X PATCH repos/octo/demo -F has_pull_requests=true",
+        ),
+        ({"disabled": True}, "", "GitHub has switched it off", "gh repo view 127.0.0.1/octo/demo --web"),
         ({"default_branch": "trunk"}, "", "no commit on trunk", "git push https://127.0.0.1/octo/demo.git HEAD:trunk"),
         ({}, "BASE_BRANCH=trunk", "it has no branch trunk, named by BASE_BRANCH", "${EDITOR:-nano} .env"),
         (

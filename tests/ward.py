@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli import main
+from orchestrator.git.run import git
 from orchestrator.settings import Settings
 
 Answers = dict[tuple[str, str], tuple[int, dict[str, str], Any]]
@@ -36,6 +37,7 @@ class GitHub:
                 200,
                 {},
                 {
+                    "id": 1,
                     "default_branch": "main",
                     "permissions": {"push": True},
                     "allow_squash_merge": True,
@@ -104,6 +106,8 @@ def good_settings(github: GitHub, folder: Path, monkeypatch: pytest.MonkeyPatch)
     home = folder.with_name(f"{folder.name}-home")
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
+    git("init", "--quiet", "--bare", str(folder / "demo.git"))
+    github.change("/repos/octo/demo", clone_url=str(folder / "demo.git"))
     env = folder / ".env"
     env.write_text(
         f"GITHUB_REPO=octo/demo\nGITHUB_TOKEN=ghp_canary0123456789\nGITHUB_API_URL={github.url}\n"

@@ -122,11 +122,6 @@ class Api:
     def facts(self) -> RepoFacts:
         return shape.repo_facts(self.transport.get(self.at).data)
 
-    def rights(self) -> frozenset[str]:
-        """What the account may do here, in GitHub's words: `pull`, `push`, `admin` and others."""
-        given = self.transport.get(self.at).data.get("permissions") or {}
-        return frozenset(word for word, allowed in given.items() if allowed)
-
     def label_names(self) -> list[str]:
         return [str(label["name"]) for label in self.transport.pages(f"{self.at}/labels")]
 
@@ -144,7 +139,17 @@ class Api:
         return shape.issue(self.transport.get(f"{self.at}/issues/{number}").data)
 
     def is_pull(self, number: int) -> bool:
-        return "pull_request" in self.transport.get(f"{self.at}/issues/{number}").data
+        try:
+            return "pull_request" in self.transport.get(f"{self.at}/issues/{number}").data
+        except ApiError as error:
+            if error.status != 410:
+                raise
+        try:  # issues are switched off, or this one was deleted
+            return bool(self.pull(number))
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
 
     def pull(self, number: int) -> PullRequest:
         return shape.pull(self.transport.get(f"{self.at}/pulls/{number}").data)
@@ -281,7 +286,7 @@ class Api:
         try:
             return str(self.transport.get(f"{self.at}/git/ref/heads/{quote(branch)}").data["object"]["sha"])
         except ApiError as error:
-            if error.status == 404:
+            if error.status in (404, 409):  # no such branch, or no commit at all
                 return None
             raise
 

@@ -11,6 +11,9 @@ A poll is whole or it raises, so a page that fails acknowledges nothing. At the 
 by a stale ETag, is only late. What a poll knew is part of the memory that it gives back, with the ETags that stand for
 it: a restart goes on where the memory was written, unless the token, the name or the label is another one now.
 
+Where issues are switched off GitHub gives neither of the two lists (410): then the list of PRs and the comments of
+those that moved take their place (`talk`), and every five minutes one request asks whether issues are on again.
+
 Known and left alone: the lists may lag behind our own label change; the job that starts reads the issue itself before
 it believes. What moves neither an issue nor a comment shows at the next full reading: a review, a fork that is gone;
 GitHub says that pushes do move the issue, and a command's own comment does in any case. A ready issue that was deleted
@@ -20,17 +23,22 @@ or transferred is noticed when its job has ended; a full reading at the latest.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import Missing
 from orchestrator.github import shape
 from orchestrator.github.api import Api
+from orchestrator.github.lists import Enough, Json, Lists, Reading, whole
 from orchestrator.github.picture import OVERLAP, Picture
-from orchestrator.github.transport import Answer, ApiError, Moved, items_of
+from orchestrator.github.presence import Presence
+from orchestrator.github.shut import Shut
+from orchestrator.github.talk import Talk
+from orchestrator.github.transport import ApiError, Moved
 from orchestrator.log import get
-from orchestrator.model import TOO_OLD, Comment, Issue, Repo, World
+from orchestrator.model import TOO_OLD, Comment, Issue, Repo, RepoFacts, World
+from orchestrator.patience import LONGEST
 from orchestrator.state import RepoMemory
 
 COMMENTS_HISTORY = 3600.0  # at the first start, older `/merge` comments are history
@@ -39,17 +47,7 @@ FULL_READ = 3600.0  # seconds between two readings that trust no ETag, at most; 
 TAIL = 50  # items at the end of a page that must all be old
 FEW = 3  # changed PRs up to which each is read by itself
 
-Json = dict[str, Any]
-NEWEST_FIRST: dict[str, str | int] = {"sort": "updated", "direction": "desc", "per_page": 100}
-KEPT_ETAGS = ("repo", "changes", "comments")  # that outlive a restart
-
-
-@dataclass
-class _Reading:
-    """A list as it was read; `paged`: through more than one page."""
-
-    items: list[Json]
-    paged: bool
+KEPT_ETAGS = ("changes", "comments")  # that outlive a restart
 
 
 class Feed:
@@ -57,17 +55,23 @@ class Feed:
 
     def __init__(self, api: Api, ready_label: str, busy_label: str) -> None:
         self.api = api
+        self.without_issues = False  # GitHub says that they are switched off
         self._ready = ready_label
         self._busy = busy_label
+        self._presence = Presence(api)
+        self._lists = Lists(api)
+        self._others: Mapping[int, str] = {}
+        self._asked_for_issues = 0.0  # GitHub's time
+        self._itself_first = False  # it was closed as a whole, and one request tells whether it still is
         self._started = False
-        self._now = 0.0  # GitHub's time of its last answer
         self.refresh()
 
     def refresh(self) -> None:
         """Trust nothing that was read before."""
-        self._repo: Repo | None = None
+        self._presence.forget()
+        self._lists.etags = {}
         self._picture: Picture | None = None
-        self._etags: dict[str, str] = {}
+        self._talk = Talk(self.api)
         self._comments: tuple[Comment, ...] = ()
         self._marked: tuple[Issue, ...] = ()
         self._confirmed: dict[int, Issue] = {}
@@ -76,54 +80,65 @@ class Feed:
         self._seen: dict[str, Any] = {}  # all of this, as plain data
         self._stirred = True  # whether anything of it changed in this poll
 
+    def doubt(self) -> None:
+        """The next look asks after the repository itself."""
+        self._presence.forget()
+
+    def greet(self, memory: RepoMemory | None, others: Mapping[int, str]) -> RepoFacts:
+        """What the repository allows, at the start. Raises as `look`."""
+        return self._presence.followed(memory, lambda: self._presence.facts(memory, others), self.refresh)
+
     def look(
-        self, memory: RepoMemory | None, busy: frozenset[int], adopt: bool, ended: frozenset[int] = frozenset()
+        self,
+        memory: RepoMemory | None,
+        busy: frozenset[int],
+        adopt: bool,
+        ended: frozenset[int] = frozenset(),
+        others: Mapping[int, str] | None = None,
     ) -> tuple[World, RepoMemory]:
         """One poll. `busy`: issues under way; `adopt`: also offer issues that only GitHub knows to be under way;
-        `ended`: issues whose work is over, so that one which still seems to be ready is looked at by itself.
+        `ended`: issues whose work is over, so that one which still seems to be ready is looked at by itself; `others`:
+        the repositories that are watched by other names, by id.
 
-        A repository that was renamed is found again by its id, also where another one has its name now, and the rest
-        of the house follows `api`. Missing when it is gone, whatever is called so now.
+        Missing when the repository is gone, Shut when it cannot be served, Moved when it was never seen and answers
+        from another place; else as `Api`.
         """
+        self._others = others or {}
+
+        def read() -> tuple[World, RepoMemory]:
+            return self._look(memory, busy, adopt, ended)
+
         try:
             try:
-                return self._look(memory, busy, adopt, ended)
-            except Moved:
-                if memory is None:
-                    raise  # never seen, so nothing shows that the new place is the one that was meant
-                self._follow(memory.id)
-                get().warning("repository_renamed", repo=self.api.name, now=self.api.called)
+                return self._presence.followed(memory, read, self.refresh)
+            except ApiError as error:
+                if error.status != 410 or self.without_issues:
+                    raise
+                self.without_issues, self._asked_for_issues = True, 0.0
                 self.refresh()
-                return self._look(memory, busy, adopt, ended)
-        except BaseException:
+                return read()
+        except BaseException as trouble:
+            self._itself_first = isinstance(trouble, (ApiError, Missing, Moved, Shut))
             self.refresh()
             raise
-
-    def _follow(self, repo_id: int) -> None:
-        try:
-            self.api.follow(repo_id)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            raise Missing(
-                f"{self.api.name} is not the repository that was watched (its id was {repo_id}), and that one is gone. "
-                "Nothing is done in its successor; to begin anew with it, move the state file away."
-            ) from error
 
     def _look(
         self, memory: RepoMemory | None, busy: frozenset[int], adopt: bool, ended: frozenset[int]
     ) -> tuple[World, RepoMemory]:
         self._recall(memory)
-        if self._token != self.api.transport.fingerprint:
+        if self._token != self.api.transport.fingerprint or self._has_issues_again():
             self.refresh()
         repo, picture = self._update(memory)
-        now = self._now
+        now = self._lists.now
         if memory is None:
             memory = self._first_memory(repo.id, picture, now - (TOO_OLD if adopt else COMMENTS_HISTORY), now)
         comments = self._read_comments(memory.cursor - OVERLAP)
-        marked = self._read_marked() if busy or adopt else ()
-        withdrawn = self._withdrawn(busy, {issue.number for issue in marked})
-        self._confirm(picture, ended)
+        marked: tuple[Issue, ...] = ()
+        withdrawn: frozenset[int] = frozenset()
+        if not self.without_issues:
+            marked = self._read_marked() if busy or adopt else ()
+            withdrawn = self._withdrawn(busy, {issue.number for issue in marked})
+            self._confirm(picture, ended)
         world = World(
             repo=repo,
             ready=_unique([*picture.ready.values(), *(marked if adopt else ())]),
@@ -146,39 +161,37 @@ class Feed:
             picture, read_at = Picture.of(seen["picture"]), float(seen["read_at"])
             repo = Repo(memory.id, self.api.name, str(seen["branch"]), str(seen["clone_url"]))
             etags = {str(name): str(etag) for name, etag in seen["etags"].items()}
+            etag = etags.pop("repo", "")
             known = (str(seen["called"]), picture.label)
         except (AttributeError, KeyError, TypeError, ValueError):
             return  # of another version
         if known != (self.api.called, self._ready.lower()):
             return
-        answer = transport.get(f"/repos/{self.api.called}", etag=etags.get("repo"))
-        self._now = answer.date
-        if answer.status != 304:
-            repo, etags["repo"] = self._named(answer.data), answer.headers.get("etag", "")
-        self._repo, self._picture, self._etags = repo, picture, etags
+        self._lists.now = self._presence.recall(repo, etag, memory, self._others).date
+        self._picture, self._lists.etags = picture, etags
         self._token, self._read_at = transport.fingerprint, read_at
 
-    def _named(self, data: Json) -> Repo:
-        """By the name as it is set, which jobs and folders go by: GitHub does not care for its case."""
-        return replace(shape.repo(data), name=self.api.name)
-
-    def _identify(self, memory: RepoMemory | None) -> Repo:
-        """Moved when it is not the one that is remembered."""
-        if self._repo is None:
-            answer = self.api.transport.get(f"/repos/{self.api.called}")
-            self._repo, self._etags["repo"] = self._named(answer.data), answer.headers.get("etag", "")
-        if memory is not None and memory.id != self._repo.id:
-            raise Moved(f"{self.api.called} is another repository now")  # whose people were never meant
-        return self._repo
+    def _has_issues_again(self) -> bool:
+        """Where they were switched off; asked now and then."""
+        self._asked_for_issues = self._asked_for_issues or self._lists.now
+        if not self.without_issues or self._lists.now < self._asked_for_issues + LONGEST:
+            return False
+        self._asked_for_issues = self._lists.now
+        try:
+            self.api.transport.get(f"{self.api.at}/issues", {"per_page": 1})
+        except ApiError as error:
+            if error.status == 410:
+                return False
+            raise
+        self.without_issues = False
+        return True
 
     def _update(self, memory: RepoMemory | None) -> tuple[Repo, Picture]:
         """What is there now: what was held and what changed since, or all of it anew when it is time."""
         if self._picture is not None:
-            repo = self._identify(memory)
-            edge = self._picture.cursor - OVERLAP
-            reading = self._list("changes", "issues", {"state": "all"}, _older_than(edge))
-            self._picture.take(reading.items if reading else ())
-            if self._now < self._next_full_read(repo):
+            repo = self._presence.repo(memory, self._others)
+            self._take(self._picture, self._changes(_older_than(self._picture.cursor - OVERLAP)))
+            if self._lists.now < self._next_full_read(repo):
                 self._read_changed(self._picture)
                 return repo, self._picture
             before = self._picture
@@ -190,16 +203,43 @@ class Feed:
 
     def _read_all(self, memory: RepoMemory | None) -> tuple[Repo, Picture]:
         picture = Picture(self._ready.lower())
+        if self._itself_first:
+            self._presence.repo(memory, self._others)
+            self._itself_first = False
         # First, so that its ETag stands for nothing newer than what is read after it.
-        changes = self._list("changes", "issues", {"state": "all"}, lambda page: True)
-        repo = self._identify(memory)
-        for item in self._all("issues", {"state": "open", "labels": self._ready}):
-            if "pull_request" not in item:
-                picture.put_issue(shape.issue(item))
-        self._put_pulls(picture, lambda page: False)
-        picture.take(changes.items if changes else ())
-        self._picture, self._read_at, self._token = picture, self._now, self.api.transport.fingerprint
+        changes = self._changes(lambda page: self._is_enough(page, memory))
+        repo = self._presence.repo(memory, self._others)
+        if not self.without_issues:
+            for item in self._lists.all("issues", {"state": "open", "labels": self._ready}):
+                if "pull_request" not in item:
+                    picture.put_issue(shape.issue(item))
+        self._put_pulls(picture, whole)
+        self._take(picture, changes)
+        self._picture, self._read_at, self._token = picture, self._lists.now, self.api.transport.fingerprint
         return repo, picture
+
+    def _is_enough(self, page: list[Json], memory: RepoMemory | None) -> bool:
+        """Comments have a list of their own, unless they are found by the PRs that they moved."""
+        start = memory.cursor if memory else self._lists.now - COMMENTS_HISTORY
+        return not self.without_issues or _older_than(start - OVERLAP)(page)
+
+    def _changes(self, enough: Enough) -> Reading | None:
+        path = "pulls" if self.without_issues else "issues"
+        return self._changed("changes", path, {"state": "all"}, enough)
+
+    def _changed(
+        self, name: str, path: str, parameters: Mapping[str, str | int], enough: Enough = whole
+    ) -> Reading | None:
+        reading = self._lists.changed(name, path, parameters, enough)
+        self._stirred |= reading is not None
+        return reading
+
+    def _take(self, picture: Picture, changes: Reading | None) -> None:
+        rows = changes.items if changes else []
+        if self.without_issues:
+            self._talk.note(rows)
+            rows = [{**row, "pull_request": {}} for row in rows]  # as they stand in the list of issues
+        picture.take(rows)
 
     def _next_full_read(self, repo: Repo) -> float:
         """At another time for each repository and each reading, so that they do not come all at once."""
@@ -214,20 +254,20 @@ class Feed:
             left -= self._put_pulls(picture, _older_than(min(picture.unread.values()) - OVERLAP))
         for number in sorted(left):
             try:
-                answer = self.api.transport.get(f"/repos/{self.api.called}/pulls/{number}")
+                answer = self.api.transport.get(f"{self.api.at}/pulls/{number}")
             except ApiError as error:
                 if error.status not in (404, 410):
                     raise
-                if self._now > picture.unread[number] + OVERLAP:  # else it is new, and shows later
+                if self._lists.now > picture.unread[number] + OVERLAP:  # else it is new, and shows later
                     picture.drop_pull(number)
             else:
-                self._now = answer.date
-                picture.put_pull(shape.pull(answer.data), self._now)
+                self._lists.now = answer.date
+                picture.put_pull(shape.pull(answer.data), answer.date)
 
-    def _put_pulls(self, picture: Picture, enough: Callable[[list[Json]], bool]) -> set[int]:
+    def _put_pulls(self, picture: Picture, enough: Enough) -> set[int]:
         """Those that are open, from their list; which PRs these were."""
-        began, found = self._now, set()
-        for item in self._all("pulls", {"state": "open"}, enough):
+        began, found = self._lists.now, set()
+        for item in self._lists.all("pulls", {"state": "open"}, enough):
             pull = shape.pull(item)
             if pull.number not in found:  # pages shift while they are read: the first sight of a number wins
                 found.add(pull.number)
@@ -235,7 +275,9 @@ class Feed:
         return found
 
     def _read_comments(self, edge: float) -> tuple[Comment, ...]:
-        reading = self._list("comments", "issues/comments", {}, _older_than(edge))
+        if self.without_issues:
+            return self._talk.read(edge)
+        reading = self._changed("comments", "issues/comments", {}, _older_than(edge))
         if reading is not None:
             found = map(shape.comment, reading.items)
             self._comments = tuple(sorted(found, key=lambda c: (c.created_at, c.id)))
@@ -244,12 +286,12 @@ class Feed:
 
     def _read_marked(self) -> tuple[Issue, ...]:
         """The issues that carry our label."""
-        reading = self._list("busy", "issues", {"state": "open", "labels": self._busy})
+        reading = self._changed("busy", "issues", {"state": "open", "labels": self._busy})
         if reading is not None:
             self._marked = tuple(shape.issue(i) for i in reading.items if "pull_request" not in i)
             if reading.paged:
                 # An unchanged first page tells of everything new, but not of what left a later one.
-                self._etags.pop("busy", None)
+                self._lists.etags.pop("busy", None)
         return self._marked
 
     def _first_memory(self, repo_id: int, picture: Picture, start: float, now: float) -> RepoMemory:
@@ -311,54 +353,14 @@ class Feed:
                 "branch": repo.default_branch,
                 "clone_url": repo.clone_url,
                 "read_at": self._read_at,
-                "etags": {name: etag for name, etag in self._etags.items() if name in KEPT_ETAGS},
+                "etags": {
+                    "repo": self._presence.etag,
+                    **{n: e for n, e in self._lists.etags.items() if n in KEPT_ETAGS},
+                },
                 "picture": picture.kept(),
             }
-            self._seen = seen if seen["picture"] else {}
+            self._seen = seen if seen["picture"] and not self.without_issues else {}
         return self._seen
-
-    def _list(
-        self,
-        name: str,
-        path: str,
-        parameters: Mapping[str, str | int],
-        enough: Callable[[list[Json]], bool] = lambda page: False,
-    ) -> _Reading | None:
-        """All pages until `enough`; None when the first one is what it was when it was read last."""
-        answer = self._first(path, parameters, self._etags.get(name))
-        if answer.status == 304 and name in self._etags:
-            return None
-        self._etags.pop(name, None)
-        self._stirred = True
-        items, paged = self._rest(answer, enough), answer.next is not None
-        if "etag" in answer.headers:
-            self._etags[name] = answer.headers["etag"]
-        return _Reading(items, paged)
-
-    def _all(
-        self,
-        path: str,
-        parameters: Mapping[str, str | int],
-        enough: Callable[[list[Json]], bool] = lambda page: False,
-    ) -> list[Json]:
-        """All pages until `enough`, whatever was read before."""
-        return self._rest(self._first(path, parameters, None), enough)
-
-    def _first(self, path: str, parameters: Mapping[str, str | int], etag: str | None) -> Answer:
-        address = f"/repos/{self.api.called}/{path}"
-        answer = self.api.transport.get(address, {**NEWEST_FIRST, **parameters}, etag=etag)
-        self._now = answer.date
-        return answer
-
-    def _rest(self, answer: Answer, enough: Callable[[list[Json]], bool]) -> list[Json]:
-        page = items_of(answer.data)
-        items = list(page)
-        while answer.next is not None and not enough(page):
-            answer = self.api.transport.get(answer.next)
-            self._now = answer.date
-            page = items_of(answer.data)
-            items.extend(page)
-        return items
 
 
 def comments_wait(memory: RepoMemory) -> RepoMemory:
@@ -367,7 +369,7 @@ def comments_wait(memory: RepoMemory) -> RepoMemory:
     return replace(memory, seen={**memory.seen, "etags": etags}) if memory.seen else memory
 
 
-def _older_than(edge: float) -> Callable[[list[Json]], bool]:
+def _older_than(edge: float) -> Enough:
     """A whole page is older: single items may be out of order."""
     return lambda page: all(shape.seconds(item["updated_at"]) < edge for item in page[-TAIL:])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from orchestrator.model import Actor, Comment, Issue, PullRequest, Repo, RepoFacts, Review
@@ -16,6 +16,11 @@ def seconds(stamp: str | None) -> float:
     return datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp() if stamp else 0.0
 
 
+def stamp(at: float) -> str:
+    """The other way round."""
+    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def actor(data: Json | None) -> Actor | None:
     return Actor(int(data["id"]), str(data["login"]), data.get("type") == "User") if data else None
 
@@ -25,8 +30,19 @@ def repo(data: Json) -> Repo:
 
 
 def repo_facts(data: Json) -> RepoFacts:
-    above = (data[name]["full_name"] for name in ("parent", "source") if data.get(name))
-    return RepoFacts(repo(data), tuple(dict.fromkeys(map(str, above))), bool(data.get("has_pages")))
+    rights = data.get("permissions") or {}
+    above = (str(data[name]["full_name"]) for name in ("parent", "source") if data.get(name))
+    return RepoFacts(
+        repo=repo(data),
+        may_push=bool(rights.get("push")),
+        may_admin=bool(rights.get("admin")),
+        archived=bool(data.get("archived")),
+        disabled=bool(data.get("disabled")),
+        has_issues=data.get("has_issues") is not False,
+        has_pulls=data.get("has_pull_requests") is not False,
+        upstream=tuple(dict.fromkeys(above)),
+        has_pages=bool(data.get("has_pages")),
+    )
 
 
 def issue(data: Json) -> Issue:

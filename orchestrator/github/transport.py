@@ -9,7 +9,8 @@ request was refused before it did anything, so it is sent again afterwards, what
 Every text that leaves in a write is redacted here (`outgoing`).
 
 What a caller meets: `Answer` for 2xx and 304, `ApiError` for a definite no, `Unknown` when a write may or
-may not have happened, `Retry` when a read failed for reasons that pass.
+may not have happened, `Retry` when a read failed for reasons that pass; `Shut`, which is one, when the no is about the
+whole repository.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from orchestrator import __version__
 from orchestrator.clock import Clock, Stop
 from orchestrator.errors import Retry, Stopped
 from orchestrator.github.outgoing import redacted
+from orchestrator.github.shut import Shut, refusal
 from orchestrator.github.trouble import SECONDARY_PAUSE, limited, quota, what_happened
 from orchestrator.log import get
 from orchestrator.record import Quota
@@ -316,7 +318,7 @@ class Transport:
             raise _Limited
         self._pauses = 0
         self._note_token(status)
-        return _judge(status, seen, text)
+        return _judge(method, path, status, seen, text)
 
     def _gate(self, patient: bool = True) -> None:
         while (left := self._paused_until - self._clock.now()) > 0:
@@ -368,7 +370,7 @@ def _refuse_redirects(response: requests.Response, *_: Any, **__: Any) -> None:
         raise Moved(f"{response.url} moved to {response.headers.get('location', 'an unnamed place')}")
 
 
-def _judge(status: int, headers: Mapping[str, str], text: str) -> Answer:
+def _judge(method: str, path: str, status: int, headers: Mapping[str, str], text: str) -> Answer:
     if status in (204, 304):
         return Answer(status, headers, None)
     if status >= 500:
@@ -386,6 +388,8 @@ def _judge(status: int, headers: Mapping[str, str], text: str) -> Answer:
     # The asynchronous merge explains itself under `details`.
     details = said.get("details") or {}
     message = str(said.get("message") or details.get("message", ""))
+    if closed := refusal(method, path, status, headers, message):
+        raise Shut(closed)
     needed = headers.get("x-accepted-github-permissions") if status == 403 else None
     if needed:
         message = f"{message.rstrip('.')}. The token needs the permission {needed}."

@@ -34,6 +34,7 @@ from orchestrator.record import Job, Kind, Status
 from orchestrator.redactor import OURS
 from orchestrator.sandbox import prove
 from orchestrator.settings import Settings
+from orchestrator.standing import Standing
 from orchestrator.state import State
 from orchestrator.surroundings import Surroundings, variables
 
@@ -52,6 +53,7 @@ class Place:
     folder: Path
     me: Actor
     marks: Marks
+    standing: Standing
 
 
 class CommandFailed(Refused):

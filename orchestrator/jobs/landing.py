@@ -11,6 +11,7 @@ from typing_extensions import assert_never
 from orchestrator import refusals, texts
 from orchestrator.decide.answers import Answer, classify
 from orchestrator.errors import Refused, Retry, Stopped
+from orchestrator.github.shut import Shut
 from orchestrator.github.together import FRESH
 from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.jobs.desk import Desk
@@ -37,6 +38,9 @@ def land(desk: Desk) -> str | None:
         return _call(desk)
     except Unknown:
         return _wait_and_read(desk)  # GitHub answers 500 after merging (kodiak#397)
+    except Shut:
+        _unannounce(desk)  # as below, and nothing is asked until the repository takes something again
+        raise
     except Retry:
         _unannounce(desk)  # refused before it did anything; everything is read again after the wait
         return "gate"

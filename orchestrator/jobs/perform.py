@@ -7,7 +7,10 @@ ends. A stop of the daemon leaves the record as it is: the next start goes on fr
 
 from __future__ import annotations
 
+import errno
+import os
 import types
+from pathlib import Path
 
 from structlog.contextvars import bound_contextvars
 
@@ -16,10 +19,12 @@ from orchestrator.decide.schedule import crashes
 from orchestrator.errors import Missing, Refused, Retry, Stopped
 from orchestrator.git.run import GitError
 from orchestrator.git.trouble import lacks_room
+from orchestrator.github.shut import ISSUES_OFF, Shut, absent, lack
 from orchestrator.github.transport import ApiError, Moved, Unknown
 from orchestrator.jobs import implement, merge, review, tidy
 from orchestrator.jobs.desk import Desk
 from orchestrator.log import get, of_job
+from orchestrator.patience import LONGEST
 from orchestrator.record import Job, Kind, Status
 from orchestrator.status import outcome
 
@@ -28,7 +33,9 @@ FAILURES = 5
 MISSES = 2  # times that something is looked for again before a 404 is believed
 CRASHES = 5  # deaths of the daemon with a job under way, within ten minutes, after which it is given up
 NO_ROOM = 60.0  # seconds
+_DENIES = (errno.EACCES, errno.EPERM, errno.EROFS)
 _IN_THE_MIRROR = frozenset(("run", "commit", "push", "post", "gate"))
+_WITH_GIT = _IN_THE_MIRROR | {"prepare"}
 BACK_OFF = 10.0
 BACK_OFF_MOST = 300.0
 
@@ -60,7 +67,7 @@ def _perform(desk: Desk) -> None:
             log.info("job_stopped", reason=str(stopped))
         except (Retry, Unknown, Moved, ApiError) as trouble:
             # Met by the story's own end, a refusal or a cancellation: said again later.
-            _later(desk, _retry(trouble))
+            _later(desk, _retry(desk, trouble))
         except Exception as bug:
             log.exception("job_broke")
             _later(desk, Retry(f"{type(bug).__name__}: {bug}"))
@@ -82,25 +89,65 @@ def _tell(desk: Desk) -> None:
     except Refused as refused:
         _fail(desk, story, refused)
     except (Retry, Unknown, Moved) as trouble:
-        _later(desk, _retry(trouble))
+        _later(desk, _retry(desk, trouble))
     except Missing as lack:
-        # Of the whole machine (a refused token, a program that is gone), so it passes when somebody mends it.
-        _later(desk, Retry(str(lack)))
+        # Of the repository or the machine (a token that git refuses, a program that is gone): everybody's.
+        _shut(desk, str(lack))
     except (OSError, GitError) as trouble:
         if lacks_room(trouble):
             _later(
                 desk, Retry(f"The machine has no room left: {trouble}", NO_ROOM)
             )  # the machine's fault, not the item's
+        elif _is_denied(desk, trouble):
+            _shut(desk, f"{trouble}. Mend the rights of {desk.place.folder} and of what is in it.")
         elif isinstance(trouble, OSError):
             raise
         else:
             _fail(desk, story, Refused(str(trouble)))
     except ApiError as error:
-        if error.status == 404 and desk.job.failures < MISSES:
+        if why := _whole(desk, error):
+            _later(desk, _retry(desk, Shut(why)))
+        elif error.status == 404 and desk.job.failures < MISSES:
             # What a list or an answer has just shown may be missing for a moment (octokit.js#900).
             _later(desk, Retry(str(error)))
         else:
             _fail(desk, story, Refused(str(error)))
+
+
+def _is_denied(desk: Desk, trouble: OSError | GitError) -> bool:
+    """The folder of the repository, or something in it, cannot be used as it is."""
+    folder = desk.place.folder
+    if isinstance(trouble, GitError):
+        said = trouble.stderr.lower()
+        return str(folder).lower() in said and any(os.strerror(number).lower() in said for number in _DENIES)
+    named = trouble.filename
+    path = Path(os.fsdecode(named)) if isinstance(named, (str, bytes, os.PathLike)) else Path("/")
+    folders = {folder, folder.resolve()}
+    in_its_place = path in folders and trouble.errno == errno.EEXIST
+    return in_its_place or (
+        not folders.isdisjoint((path, *path.parents)) and trouble.errno in (*_DENIES, errno.ENOTDIR)
+    )
+
+
+def _whole(desk: Desk, error: ApiError) -> str:
+    """Why the repository takes nothing, where that is what a no means; GitHub is asked."""
+    if error.status not in (403, 404, 410):
+        return ""
+    try:
+        about = desk.api.facts()
+    except ApiError as gone:
+        return absent(gone.status, gone.message)
+    if about.repo.id != desk.place.repo.id:
+        raise Moved(f"another repository is called {desk.job.repo} now")
+    if desk.job.kind is Kind.IMPLEMENT and not about.has_issues:
+        return ISSUES_OFF
+    return lack(desk.job.repo, about)
+
+
+def _shut(desk: Desk, reason: str) -> None:
+    """No other job of the repository tries, until one that is let in finds out that it can."""
+    desk.place.standing.shut(reason, desk.clock.now())
+    _later(desk, Retry(reason, LONGEST))
 
 
 def _end_of_crash_loop(desk: Desk) -> None:
@@ -128,11 +175,15 @@ def _phases(desk: Desk, story: types.ModuleType, phase: str = "") -> None:
     while following:
         desk.keep(status=Status.RUNNING, phase=following, reason="")
         get().debug("phase", phase=following)
-        following = story.PHASES[following](desk) or ""
+        done, following = following, story.PHASES[following](desk) or ""
+        if done in _WITH_GIT:
+            desk.place.standing.opened()
         desk.soon(failures=0)
 
 
-def _retry(trouble: Exception) -> Retry:
+def _retry(desk: Desk, trouble: Exception) -> Retry:
+    if isinstance(trouble, (Shut, Moved)):
+        desk.place.standing.doubt()
     return trouble if isinstance(trouble, Retry) else Retry(str(trouble))
 
 
@@ -150,7 +201,7 @@ def _later(desk: Desk, trouble: Retry) -> None:
         get().info("job_forgotten")
     except (Retry, Unknown, Moved) as error:
         # Even saying so could not reach GitHub, so it is no fault of the item: once more, later.
-        _wait(desk, _retry(error), FAILURES, BACK_OFF_MOST)
+        _wait(desk, _retry(desk, error), FAILURES, BACK_OFF_MOST)
     except Exception as bug:  # noqa: BLE001 - logged whole
         get().exception("job_parked")
         desk.keep(status=Status.PARKED, reason=f"{trouble}; and then {bug}")

@@ -19,6 +19,8 @@ from orchestrator.twin.world import Repository, Token, World
 TABLES = (routes_code.routes, routes_pulls.routes, routes_merge.routes, routes_issues.routes)
 HOUR = 3600
 _REPO_PATH = re.compile(r"/repos/([^/]+)/([^/]+)(/.*)?")
+# An item or a list of them; what is told of one comment is told whatever it stands on.
+_ITEM = re.compile(r"/(?P<list>issues|pulls)(?:/(?P<number>\d+)(?:/.*)?|/comments)?$")
 _ID_PATH = re.compile(r"/repositories/(\d+)(/.*)?")
 
 
@@ -66,7 +68,7 @@ class Api:
                     raise Refusal(401, "Bad credentials" if given else "Requires authentication")
                 reply = self._charged(request, token, headers)
             except Refusal as refusal:
-                reply = Reply(refusal.status, refusal.body)
+                reply = Reply(refusal.status, refusal.body, refusal.headers)
             return self._finish(request, token, reply, headers)
 
     def login(self, headers: Mapping[str, str]) -> str:
@@ -104,8 +106,10 @@ class Api:
         found = find(TABLES, request.method, path)
         if found is None:
             raise self._unknown(f"{request.method} {request.path}")
-        if repo is not None and not self.world.may(repo, token.user, "read"):
-            raise not_found()
+        if repo is not None:
+            if not self.world.may(repo, token.user, "read"):
+                raise not_found()
+            _refuse_closed(repo, request.method, path)
         if repo is not None and request.method == "POST" and token.user.id in repo.blocked:
             raise Refusal(403, "User is blocked")
         endpoint, args = found
@@ -185,6 +189,24 @@ class Api:
             "X-GitHub-Api-Version-Selected": "2022-11-28",
             "X-GitHub-Request-Id": f"{self._serial:04X}:TWIN",
         }
+
+
+def _refuse_closed(repo: Repository, method: str, path: str) -> None:
+    """What a whole repository refuses: everything, every change, its issues, its pull requests."""
+    if repo.shut is not None:
+        status, message, headers = repo.shut
+        raise Refusal(status, message, headers=headers)
+    if repo.archived and method != "GET":
+        raise Refusal(403, "Repository was archived so is read-only.")
+    below = _REPO_PATH.fullmatch(path)
+    item = _ITEM.match((below[3] if below else None) or "")
+    if item is None:
+        return
+    issue = repo.issues.get(int(item["number"] or 0))
+    if item["list"] == "issues" and not repo.has_issues and (issue is None or issue.pull is None):
+        raise Refusal(410, "Issues are disabled for this repo")
+    if item["list"] == "pulls" and not repo.has_pulls:
+        raise not_found()
 
 
 def encode(data: Any) -> bytes:

@@ -75,6 +75,12 @@ class GitHttp:
             return GitAnswer(301, {"Location": address}, b"", user.login)
         if repo is None or not self.world.may(repo, user, "read"):
             return GitAnswer(404, {}, b"Repository not found.", user.login)
+        if repo.shut is not None or repo.git_status:
+            status = repo.git_status or (repo.shut or (0,))[0]
+            return GitAnswer(status, {"Content-Type": "text/plain"}, b"The repository is closed.", user.login)
+        if writes and repo.archived:
+            said = "This repository was archived so it is read-only."
+            return GitAnswer(403, {"Content-Type": "text/plain"}, said.encode(), user.login)
         if writes and not self.world.may(repo, user, "write"):
             said = f"Permission to {repo.full_name}.git denied to {user.login}."
             return GitAnswer(403, {"Content-Type": "text/plain"}, said.encode(), user.login)

@@ -110,6 +110,8 @@ class _Asked:
         repo = self._world.find_repo(arguments["owner"], arguments["name"])
         if repo is None or not self._world.may(repo, self._viewer, "read"):
             raise _Refused("NOT_FOUND", f"Could not resolve to a Repository with the name '{name}'.")
+        if repo.shut is not None:
+            raise _Refused("FORBIDDEN", repo.shut[1])
         return self._repository_fields(repo)
 
     def _repository_fields(self, repo: Repository) -> Source:

@@ -17,6 +17,10 @@ _EVENTS = {
     "PENDING": "PENDING",
 }
 SETTINGS = (
+    "archived",
+    "git_status",
+    "has_issues",
+    "has_pulls",
     "allow_squash",
     "allow_merge",
     "allow_rebase",

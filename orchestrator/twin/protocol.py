@@ -20,9 +20,16 @@ T = TypeVar("T")
 class Refusal(Exception):
     """GitHub says no: status, `message`, and `errors` where it names them."""
 
-    def __init__(self, status: int, message: str, errors: Sequence[Any] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        errors: Sequence[Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = headers or {}
         self.body: dict[str, Any] = {"message": message, "documentation_url": DOCS, "status": str(status)}
         if errors is not None:
             self.body["errors"] = list(errors)

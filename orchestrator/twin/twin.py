@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -228,6 +228,11 @@ class Twin:
         """The repository answers 404 to everybody, by API and git; `hidden=False`: it is back."""
         with self.world.lock:
             repo.thing.hidden = hidden
+
+    def shuts(self, repo: RepoHandle, status: int, message: str = "", headers: Mapping[str, str] | None = None) -> None:
+        """Everything that is asked of the repository gets this answer, by API and git; 0: no more."""
+        with self.world.lock:
+            repo.thing.shut = (status, message, dict(headers or {})) if status else None
 
     def renames(self, repo: RepoHandle, name: str) -> None:
         """Rename or transfer: the old name redirects."""

@@ -250,6 +250,11 @@ class Repository:
     delete_branch_on_merge: bool = False
     autoclose: bool = True  # GitHub closes linked issues; it can fail silently
     hidden: bool = False  # as good as gone, for everybody
+    archived: bool = False
+    has_issues: bool = True
+    has_pulls: bool = True
+    shut: tuple[int, str, dict[str, str]] | None = None  # the answer to everything: status, sentence, headers
+    git_status: int = 0  # with which the git host refuses everything; 0: it does not
     permissions: dict[int, str] = field(default_factory=dict)  # user id -> one of PERMISSIONS
     told_permissions: dict[int, tuple[str, str]] = field(default_factory=dict)  # `permission` and `role_name` instead
     told_associations: dict[int, str] = field(default_factory=dict)
