@@ -502,7 +502,7 @@ def test_a_worktree_that_is_kept_is_torn_down_when_the_next_attempt_takes_its_pl
 def test_after_a_crash_the_next_start_tears_down(house: House) -> None:
     """What the daemon was killed in comes again: here the tear-down itself, which a stop cuts off."""
     house.options["setup_commands"] = ("touch made",)
-    house.options["teardown_commands"] = (f"touch {house.folder}/up; {marks(house, 'down')}; sleep 60",)
+    house.options["teardown_commands"] = (f"{marks(house, 'down')}; touch {house.folder}/up; sleep 60",)
     issue = ready(house)
     house.start()
     appears(house.folder / "up")

@@ -312,7 +312,8 @@ def test_a_commit_holds_exactly_what_was_written_since_the_work_began(made: Make
         for name in chance.sample((*NAMES, *more, "new.txt", "d/new.bat"), 3):
             _write(tree, chance, name)
         if chance.random() < 0.3:
-            shell(tree, "git add -A && git commit -q --allow-empty -m x")
+            fails = " || true" if "UTF-16" in rules else ""  # what has no such encoding cannot be added either
+            shell(tree, "git add -A && git commit -q --allow-empty -m x" + fails)
     after = _as_on_disk(tree.path)
     written = {path for path in {*before, *after} if before.get(path) != after.get(path)}
     theirs = tree.head()
