@@ -63,18 +63,21 @@ class Sight:
         while not self._over.wait(0.002):
             try:
                 for process in self._daemon.children(recursive=True):
-                    words = process.cmdline()
-                    if not words:  # between two programs, and the environment may be of either
+                    words, name = process.cmdline(), self._name(process)
+                    environ = repr(process.environ()).encode()
+                    if not words or self._name(process) != name:  # between two programs: it may be of either
                         continue
                     self.argv.add("\0".join(words).encode())
-                    name = " ".join([*words, *self._above(process)])
-                    self.environ[name] = self.environ.get(name, b"") + repr(process.environ()).encode()
+                    self.environ[name] = self.environ.get(name, b"") + environ
             except (psutil.Error, OSError):
                 continue
 
-    def _above(self, process: psutil.Process) -> Iterator[str]:
-        """The command lines from the daemon down to it: what git starts in order to talk carries what git carries."""
-        for one in process.parents():
+    def _name(self, process: psutil.Process) -> str:
+        return " ".join(self._lines(process))
+
+    def _lines(self, process: psutil.Process) -> Iterator[str]:
+        """The command lines from it up to the daemon: what git starts in order to talk carries what git carries."""
+        for one in [process, *process.parents()]:
             if one == self._daemon:
                 return
             yield from one.cmdline()

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -376,17 +375,17 @@ def test_F75_a_stop_while_an_agent_works_is_out_in_time_with_zero_and_the_next_s
     assert (child.runs, job["attempt"], job["continuations"], job["crashes"]) == (2, 1, 0, [])
 
 
-def test_work_that_could_start_and_does_not_is_told_of_loudly(house: House, lines: list[Any]) -> None:
+def test_work_that_could_start_and_does_not_is_told_of_loudly(
+    house: House, lines: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     issue = ready(house)
-    house.start()
-    house.until(lambda: bool(house.jobs))
-    house.github.revokes(house.token)  # its turn never comes
-    state = house.daemon.state if house.daemon else None
-    assert state is not None
-    state.put(replace(house.job("implement", 1), status=Status.WAITING, not_before=0.0))
-    end = house.clock.now() + HOUR
-    house.until(lambda: house.clock.now() > end)
+    with monkeypatch.context() as broken:
+        broken.setattr("orchestrator.daemon.runnable", lambda *_: [])  # what nothing that can be met does
+        house.start()
+        end = house.clock.now() + HOUR
+        house.until(lambda: house.clock.now() > end)
     told = events(lines, "nothing_starts")
     assert 4 <= len(told) <= 6
     assert told[0]["waiting"] == ["acme/app#1/implement"]
+    house.quiet()
     expect_pull(house, issue)

@@ -99,15 +99,16 @@ class GitHub:
 
 
 def good_settings(github: GitHub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Go into this folder with an empty home beside it, in which a `.env` has all that is needed, without a sandbox."""
+    """Go into this folder, in which a `.env` has all that is needed, without a sandbox; the home is beside it."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(folder)
     home = folder.with_name(f"{folder.name}-home")
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    git("init", "--quiet", "--bare", str(folder / "demo.git"))
-    github.change("/repos/octo/demo", clone_url=str(folder / "demo.git"))
+    remote = folder.with_name(f"{folder.name}.git")
+    git("init", "--quiet", "--bare", str(remote))
+    github.change("/repos/octo/demo", clone_url=str(remote))
     env = folder / ".env"
     env.write_text(
         f"GITHUB_REPO=octo/demo\nGITHUB_TOKEN=ghp_canary0123456789\nGITHUB_API_URL={github.url}\n"
