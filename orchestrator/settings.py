@@ -42,7 +42,7 @@ EXAMPLE = "owner/name"  # what `.env.example` holds in the place of a repository
 _FOLDER = re.compile(r"[^\x00-\x1f\x7f*?\[\]\\,]+")
 _CREDENTIALS = re.compile(r"(?:ANTHROPIC|CLAUDE|GITHUB|GH|ORCHESTRATOR)_.*")
 _STEERING = re.compile(
-    r"(?:GIT|LD|DYLD|BASH)_.*|PATH|HOME|TMPDIR|ENV|IFS|SHELL|SHELLOPTS|BASHOPTS|PYTHON(?:HOME|STARTUP|PYCACHEPREFIX)"
+    r"(?:GIT|LD|DYLD|BASH)_.*|PATH|HOME|TMPDIR|ENV|IFS|SHELL|SHELLOPTS|BASHOPTS|PYTHON(?:HOME|STARTUP|DONTWRITEBYTECODE)"
 )
 _LOOPBACK = re.compile(r"localhost|127(?:\.\d{1,3}){3}|::1")
 

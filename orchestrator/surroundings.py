@@ -49,13 +49,14 @@ class Surroundings:
     def environment(self, told: Mapping[str, str], passed: Mapping[str, str]) -> dict[str, str]:
         """All variables that are this worktree's own: what it is `told`, and what its owner lets pass.
 
-        Byte code and caches lie beside the tree, not in it: what a tool leaves there is nobody's work.
+        Byte code is not written, since what is written elsewhere makes Python compile its own library anew for each
+        worktree; other caches lie beside the tree. What a tool leaves in the tree is nobody's work.
         """
         self.caches.mkdir(parents=True, exist_ok=True, mode=0o700)
         return {
             **passed,
             **told,
-            "PYTHONPYCACHEPREFIX": str(self.caches / "python"),
+            "PYTHONDONTWRITEBYTECODE": "1",
             "MYPY_CACHE_DIR": str(self.caches / "mypy"),
             "RUFF_CACHE_DIR": str(self.caches / "ruff"),
             "HYPOTHESIS_STORAGE_DIRECTORY": str(self.caches / "hypothesis"),

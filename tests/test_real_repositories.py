@@ -96,7 +96,7 @@ def test_first_D1_a_python_repository_without_a_gitignore_ends_with_a_merge(
     source = b"def slug(text):\n    return text.lower().replace(' ', '-')\n"
     stores(house, {"src/slug.py": source, "tests/test_slug.py": TESTS.encode(), "Makefile": MAKEFILE.encode()})
     issue = ready(house)
-    leaves = "make test; env -u PYTHONPYCACHEPREFIX make test; echo '# Slugs' >>README.md"
+    leaves = "make test; env -u PYTHONDONTWRITEBYTECODE make test; echo '# Slugs' >>README.md"
     works(house, sandbox, leaves)
     house.quiet()
     assert in_the_pull(house) == ["README.md"]
