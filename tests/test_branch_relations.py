@@ -15,6 +15,7 @@ from orchestrator.twin.merging import NotMerged
 from tests.conftest import MakeHouse
 from tests.house import House
 from tests.merging import CALLED, DELETED, EDITED, LANDED, SAID, SEEN, announced, ask, green, no, opens
+from tests.sizes import some
 
 STAYS = (SEEN, SAID, EDITED, CALLED)
 
@@ -250,7 +251,7 @@ TROUBLE: dict[str, tuple[Kind, str]] = {
 @pytest.mark.parametrize(
     ("request_", "trouble"),
     # That there is no such branch means that it is gone.
-    [(r, t) for r in UNREAD for t in TROUBLE if (r, t) != ("GET branches/topic", "missing")],
+    some([(r, t) for r in UNREAD for t in TROUBLE if (r, t) != ("GET branches/topic", "missing")], 4),
 )
 def test_case_21_an_answer_that_cannot_be_read_keeps_the_branch(house: House, request_: str, trouble: str) -> None:
     kind, why = TROUBLE[trouble]
@@ -368,7 +369,7 @@ class Tangle:
 BRANCHES = ("one", "two", "three", "four")
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", some(range(8), 3))
 def test_G_no_deletion_closes_a_pull_request_and_what_nothing_relies_on_goes(make_house: MakeHouse, seed: int) -> None:
     house = make_house(page=100, ci_settle=0)
     tangle = Tangle(house, seed)

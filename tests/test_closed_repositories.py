@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import product
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from tests.conftest import MakeHouse
 from tests.faulty import events
 from tests.house import House
 from tests.merging import POLL, announced, green, no, opens, refusal
+from tests.sizes import some
 
 BOTH = "acme/other,acme/app"
 SOON = 2 * LONGEST
@@ -49,10 +51,11 @@ def shown(house: House) -> tuple[str, list[dict[str, Any]]]:
     return text(saved, at, Limits(0, 0, 0), 200), document(saved, at, Limits(0, 0, 0))["asides"]
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("name", some(list(WAYS), 2))
 def test_J_what_is_closed_while_the_daemon_runs_is_set_aside_and_taken_up_again(
-    make_house: MakeHouse, lines: list[Any], way: Way
+    make_house: MakeHouse, lines: list[Any], name: str
 ) -> None:
+    way = WAYS[name]
     house = make_house(github_repo=BOTH)
     other = second_repository(house)
     begins(house)
@@ -89,14 +92,14 @@ def test_J_what_is_closed_while_the_daemon_runs_is_set_aside_and_taken_up_again(
     expect_all(house)
 
 
-AT_LOOK = {name: way for name, way in WAYS.items() if not way.at_work}
+AT_LOOK = list(product((name for name, way in WAYS.items() if not way.at_work), (False, True)))
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
-@pytest.mark.parametrize("way", AT_LOOK.values(), ids=AT_LOOK)
+@pytest.mark.parametrize(("name", "known"), some(AT_LOOK, 3))
 def test_case_43_a_start_serves_what_can_be_served(
-    make_house: MakeHouse, lines: list[Any], way: Way, known: bool
+    make_house: MakeHouse, lines: list[Any], name: str, known: bool
 ) -> None:
+    way = WAYS[name]
     house = make_house(github_repo=BOTH)
     other = second_repository(house)
     if known:
@@ -484,7 +487,7 @@ class Fleet:
             assert repo.name not in self.closed or counted(self.house, repo, before) <= most, self.story
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", some(range(6), 3))
 def test_J_whichever_is_open_is_served_whatever_the_others_are(make_house: MakeHouse, seed: int) -> None:
     house = make_house(github_repo="acme/app,acme/other,acme/third", page=100)
     fleet = Fleet(house, seed)

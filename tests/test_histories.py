@@ -24,9 +24,9 @@ from tests.histories.stage import Stage
 # Only newer versions of hypothesis tell its type.
 run_machine: Callable[..., None] = run_state_machine_as_test
 
-TOTAL = 10_000  # what CI asks for by HISTORIES; a tenth of it where nobody does
+TOTAL = 10_000  # what CI asks for by HISTORIES; a twentieth of it where nobody does
 PARTS = range(20)  # short ones: a loaded machine takes four times as long
-EACH = int(os.environ.get("HISTORIES", TOTAL // 10)) // len(PARTS)
+EACH = int(os.environ.get("HISTORIES", TOTAL // 20)) // len(PARTS)
 REAL = 15
 STEPS = 7
 

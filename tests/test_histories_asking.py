@@ -18,7 +18,7 @@ from tests.histories.slim import quick
 from tests.test_histories import STEPS, TOTAL, run_machine
 
 PARTS = range(40)
-EACH = int(os.environ.get("HISTORIES", TOTAL // 10)) // len(PARTS)
+EACH = int(os.environ.get("HISTORIES", TOTAL // 20)) // len(PARTS)
 
 Place = Callable[[], AskStage]
 

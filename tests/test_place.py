@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from orchestrator.settings import Settings
 from tests.boxed import walled
 from tests.child import PATIENCE, Child
 from tests.house import stub
+from tests.sizes import some
 
 MakeChild = Callable[..., Child]
 
@@ -237,8 +239,10 @@ def test_what_was_saved_is_found_from_another_folder(make_child: MakeChild, tmp_
 # The place of earlier versions
 
 
-@pytest.mark.parametrize("moved", [False, True], ids=["stays", "moved"])
-@pytest.mark.parametrize("moment", ["agent", "push", "pull request", "told", "merge", "merged"])
+MOMENTS = ("agent", "push", "pull request", "told", "merge", "merged")
+
+
+@pytest.mark.parametrize(("moment", "moved"), some(list(product(MOMENTS, (False, True))), 3))
 def test_a_story_that_began_in_the_old_place_ends_as_it_would_have(
     make_child: MakeChild, tmp_path: Path, moment: str, moved: bool
 ) -> None:

@@ -20,9 +20,9 @@ from tests.simulation.ears import listening
 from tests.simulation.episode import LENGTH, Episode
 from tests.simulation.real import RealEpisode
 
-TOTAL = 10_000  # steps that CI asks for; a fifth of it where nobody does
+TOTAL = 10_000  # steps that CI asks for; a tenth of it where nobody does
 PARTS = range(20)  # short ones: a loaded machine takes four times as long
-STEPS = int(os.environ.get("SIMULATION_STEPS", TOTAL // 5))
+STEPS = int(os.environ.get("SIMULATION_STEPS", TOTAL // 10))
 EACH = max(1, STEPS // LENGTH // len(PARTS))  # simulations of one part
 REAL_SEEDS = range(4)
 REAL_LENGTH = 14

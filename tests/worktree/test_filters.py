@@ -15,6 +15,7 @@ from orchestrator.git.filters import Unfiltered, unfiltered
 from orchestrator.git.mirror import Mirror
 from orchestrator.git.worktree import Collected, Worktree
 from tests.gitremote import Remote, run_git
+from tests.sizes import some
 from tests.worktree.looking import BRANCH
 
 MAIN = "refs/heads/main"
@@ -92,7 +93,7 @@ def blobs(mirror: Mirror, sha: str) -> dict[str, str]:
     return {path: about.split(" ")[2] for about, _, path in (one.partition("\t") for one in listed)}
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", some(range(24), 4))
 def test_what_is_found_is_what_git_would_have_run(remote: Remote, mirror: Mirror, tmp_path: Path, seed: int) -> None:
     """Attributes in two folders, macros, line ends, encodings, and agents that write, move, delete, edit attributes."""
     dice = random.Random(seed)
@@ -269,7 +270,7 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", some(list(NAMES), 3))
 def test_a_filter_without_files_is_known_by_its_name(remote: Remote, mirror: Mirror, name: str) -> None:
     tree, start = begun(remote, mirror, {".gitattributes": f"k/* filter={name}\n".encode()})
     made = wrote(tree, {"k/new": b"1\n"})

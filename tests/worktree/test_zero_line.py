@@ -16,7 +16,7 @@ from orchestrator.git.worktree import Collected, Worktree
 from tests.gitremote import Remote, run_git
 from tests.worktree.looking import BRANCH, SALVAGE, content_of, salvaged
 
-HISTORIES = int(os.environ.get("HISTORIES", "0")) // 100 or 15
+HISTORIES = int(os.environ.get("HISTORIES", "0")) // 100 or 8
 
 Make = Callable[..., Worktree]
 
