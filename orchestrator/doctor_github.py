@@ -18,8 +18,9 @@ from orchestrator import credentials
 from orchestrator.clock import Stop, SystemClock
 from orchestrator.diagnosis import Fail, Good, Warn
 from orchestrator.errors import Misconfigured, Missing, Retry, Stopped
+from orchestrator.git import filters
 from orchestrator.git.access import Access
-from orchestrator.git.mirror import Mirror
+from orchestrator.git.mirror import Mirror, tracking
 from orchestrator.git.run import GitError, Identity
 from orchestrator.github.api import Api, NotGithub, NotTaken, sign_in
 from orchestrator.github.scopes import needless, scopes
@@ -30,6 +31,7 @@ from orchestrator.settings import Settings
 from orchestrator.statefile import load
 
 SKEW = 60.0  # seconds
+_FILTERS = 5  # told one by one
 PATIENCE = 20.0  # seconds that a check may wait for GitHub's limits
 
 LABELS = {
@@ -224,6 +226,7 @@ class _Ward:
             )
             yield Warn(api.name, past, self._other_token(f"gh auth login --hostname {self.host}"))
         yield from self._branch(api, data)
+        yield from self._filters(api.name, self.settings.base_branch or str(data["default_branch"]))
         method = _METHODS[self.settings.merge_method]
         if self.settings.auto_merge_enabled and data.get(f"allow_{method}") is False:
             forbidden = f"it does not allow MERGE_METHOD={self.settings.merge_method}"
@@ -240,6 +243,19 @@ class _Ward:
         except (GitError, Missing, Misconfigured, Retry) as error:
             return Fail(name, f"git does not get at it: {error}", f"git ls-remote {shlex.quote(url)}")
         return Good(name, "it can be read and pushed to")
+
+    def _filters(self, name: str, branch: str) -> Iterator[Good]:
+        """What the repository's filters mean here, by the mirror as the daemon left it; nothing without a mirror."""
+        try:
+            mirror = Mirror.reader(self.settings.worktree_base / name / "mirror.git")
+            commit = mirror.sha(tracking(f"refs/heads/{branch}"))
+            found = filters.used(mirror, commit) if commit else []
+        except (OSError, GitError, Retry):
+            return  # what ails a mirror, the daemon mends
+        for one in found[:_FILTERS]:
+            yield Good(name, filter_used(one))
+        if (more := len(found) - _FILTERS) > 0:
+            yield Good(name, f".gitattributes names {more} more filters that are not run here")
 
     def _branch(self, api: Api, data: dict[str, Any]) -> Iterator[Good]:
         branch = self.settings.base_branch or str(data["default_branch"])
@@ -267,3 +283,21 @@ class _Ward:
         for name in missing:
             api.create_label(name, *wanted[name])
         return Good(api.name, f"it has the labels {', '.join(wanted)}; made just now: {', '.join(missing)}")
+
+
+def filter_used(one: filters.Filter) -> str:
+    """What this filter means for the daemon's work."""
+    said = f".gitattributes names the filter {one.name[:60]}"
+    if one.hides:
+        return (
+            f"{said}, which encrypts or hides files and is not run here: agents and commands see these files as they "
+            "are stored, and work that writes one is never pushed"
+        )
+    draft = "a pull request that writes such a file stays a draft, and says so"
+    if one.name == "lfs":
+        there = "is" if shutil.which("git-lfs") else "is not"
+        return (
+            f"{said} (Git LFS), which is not run here (git-lfs {there} installed): agents and commands see pointers in "
+            f"the place of contents, and {draft}"
+        )
+    return f"{said}, which is not run here: {draft}"

@@ -13,6 +13,9 @@ import pytest
 
 from orchestrator import doctor
 from orchestrator.doctor import Labels
+from tests.gitremote import Remote, mirror_of
+from tests.needs import needs
+from tests.test_filters import encrypted
 from tests.ward import GitHub, bad, good_settings, mend, report
 
 
@@ -241,3 +244,70 @@ def test_the_review_label_is_wanted_only_where_it_is_used(wished: Path, github: 
     with wished.open("a") as env:
         env.write("REVIEW_PRS=label\nREVIEW_LABEL=look\n")
     assert "lacks the labels look." in bad(report("--no-probe")[1])[0]
+
+
+def of_filters(lines: list[str]) -> list[str]:
+    return [line for line in lines if ".gitattributes" in line]
+
+
+def watched(wished: Path, files: dict[str, bytes]) -> Path:
+    """The mirror that a daemon left, of a repository with these files."""
+    remote = Remote(wished.parent / "demo.git")
+    remote.commit(files)
+    return mirror_of(remote, wished.parent / "base/octo/demo").path
+
+
+@pytest.fixture
+def based(wished: Path) -> Path:
+    wished.write_text(f"{wished.read_text()}WORKTREE_BASE={wished.parent / 'base'}\n")
+    return wished
+
+
+def test_case_05_filters_and_what_they_mean_are_told(based: Path, github: GitHub) -> None:
+    lines = b"# *.x filter=not-this\n*.ipynb filter=nbstripout\n*.c -filter\n*.d\tdiff=x\tfilter=x\x1b[1m\n"
+    mirror = watched(based, {".gitattributes": b"*.bin filter=lfs -text\n", "a/b/.GitAttributes": lines})
+    before = sorted(mirror.rglob("*"))
+    asked = len(github.asked)
+    code, said = report("--no-probe")
+    assert (code, bad(said)) == (0, [])
+    installed = "is" if shutil.which("git-lfs") else "is not"
+    lfs, strips, odd = of_filters(said)
+    assert lfs.startswith("PASS  octo/demo   .gitattributes names the filter lfs (Git LFS), which is not run here")
+    assert f"(git-lfs {installed} installed)" in lfs
+    assert "names the filter nbstripout, which is not run here: a pull request that writes such a file" in strips
+    assert "stays a draft" in strips
+    assert "\x1b" not in odd
+    assert sorted(mirror.rglob("*")) == before
+    told = github.asked[asked:]
+    shutil.rmtree(based.parent / "base")
+    assert of_filters(report("--no-probe")[1]) == []
+    assert github.asked[asked + len(told) :] == told
+
+
+@needs("git-crypt")
+def test_case_05_a_filter_is_known_to_encrypt_by_what_it_left(based: Path, tmp_path: Path) -> None:
+    stored = encrypted(tmp_path / "crypt", "")
+    watched(based, {".gitattributes": b"secrets/** filter=plain\n", "secrets/prod.yml": stored})
+    [line] = of_filters(report("--no-probe")[1])
+    assert "names the filter plain, which encrypts or hides files and is not run here" in line
+    assert line.endswith("work that writes one is never pushed")
+
+
+def test_case_05_of_many_filters_the_rest_is_counted(based: Path) -> None:
+    watched(based, {".gitattributes": "".join(f"{n} filter=f{n}{'x' * 99}\n" for n in range(9)).encode()})
+    *five, rest = of_filters(report("--no-probe")[1])
+    assert len(five) == 5
+    assert all("x" * 50 in line and "x" * 60 not in line for line in five)
+    assert rest.endswith("names 4 more filters that are not run here")
+
+
+@pytest.mark.parametrize("ill", ["config", "objects", "HEAD", ""])
+def test_a_mirror_that_is_ill_is_the_daemons_to_mend(based: Path, ill: str) -> None:
+    mirror = watched(based, {".gitattributes": b"*.bin filter=lfs\n"})
+    if (mirror / ill).is_dir():
+        shutil.rmtree(mirror / ill)
+    else:
+        (mirror / ill).write_bytes(b"\0")
+    code, said = report("--no-probe")
+    assert (code, bad(said)) == (0, [])
+    assert ill == "config" or of_filters(said) == []

@@ -57,6 +57,8 @@ _PACKED = (
 # Pearson's test for bytes that are all as frequent: 255 on the average, and English text of 40 bytes has above 600.
 _EVEN = 400.0
 _SHORTEST = 32  # bytes
+_NAMES = re.compile(r"[ \t]filter=([^\s]+)")
+_MOST = 1_000_000  # bytes of lines that name filters
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,27 @@ class Unfiltered:
     path: str
     filter: str
     hides: bool
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter that the attributes of a commit name; `hides`: it encrypts or hides what passes through it."""
+
+    name: str
+    hides: bool
+
+
+def used(mirror: Mirror, commit: str) -> list[Filter]:
+    """The filters that the attributes of this commit name, also where no file has one yet."""
+    where = ("--", f":(glob,icase)**/{FILE}")
+    shown = mirror.call("grep", "-h", "--text", "-F", "-e", "filter=", commit, *where, accept=(0, 1), cut=_MOST)
+    lines = [line for line in shown.out.decode("utf-8", "replace").splitlines() if not line.lstrip().startswith("#")]
+    names = sorted({name for line in lines for name in _NAMES.findall(line)})
+    if not names:
+        return []
+    tree = _Tree(mirror, commit, ())
+    stored = {name: sorted({tree.blobs[path] for path, by in tree.filters.items() if by == name}) for name in names}
+    return [Filter(name, _hides(mirror, name, stored[name])) for name in names]
 
 
 def named(top: Path, index: bytes) -> bool:
