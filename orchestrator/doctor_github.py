@@ -18,7 +18,7 @@ from orchestrator import credentials
 from orchestrator.clock import Stop, SystemClock
 from orchestrator.diagnosis import Fail, Good, Warn
 from orchestrator.errors import Misconfigured, Missing, Retry, Stopped
-from orchestrator.git import filters
+from orchestrator.git import filters, lfs
 from orchestrator.git.access import Access
 from orchestrator.git.mirror import Mirror, tracking
 from orchestrator.git.run import GitError, Identity
@@ -27,6 +27,7 @@ from orchestrator.github.scopes import needless, scopes
 from orchestrator.github.shut import MOVED, Shut, same
 from orchestrator.github.transport import Answer, ApiError, Moved, Transport, Unknown
 from orchestrator.model import IN_PROGRESS, NEEDS_HUMAN
+from orchestrator.sandbox.bubblewrap import install
 from orchestrator.settings import Settings
 from orchestrator.statefile import load
 
@@ -253,7 +254,7 @@ class _Ward:
         except (OSError, GitError, Retry):
             return  # what ails a mirror, the daemon mends
         for one in found[:_FILTERS]:
-            yield Good(name, filter_used(one))
+            yield filter_used(name, one)
         if (more := len(found) - _FILTERS) > 0:
             yield Good(name, f".gitattributes names {more} more filters that are not run here")
 
@@ -285,19 +286,21 @@ class _Ward:
         return Good(api.name, f"it has the labels {', '.join(wanted)}; made just now: {', '.join(missing)}")
 
 
-def filter_used(one: filters.Filter) -> str:
-    """What this filter means for the daemon's work."""
+def filter_used(name: str, one: filters.Filter) -> Good:
+    """What this filter means for the daemon's work in the repository `name`."""
     said = f".gitattributes names the filter {one.name[:60]}"
     if one.hides:
-        return (
+        what = (
             f"{said}, which encrypts or hides files and is not run here: agents and commands see these files as they "
             "are stored, and work that writes one is never pushed"
         )
-    draft = "a pull request that writes such a file stays a draft, and says so"
-    if one.name == "lfs":
-        there = "is" if shutil.which("git-lfs") else "is not"
-        return (
-            f"{said} (Git LFS), which is not run here (git-lfs {there} installed): agents and commands see pointers in "
-            f"the place of contents, and {draft}"
-        )
-    return f"{said}, which is not run here: {draft}"
+        return Good(name, what)
+    if one.name != lfs.NAME:
+        draft = "a pull request that writes such a file stays a draft, and says so"
+        return Good(name, f"{said}, which is not run here: {draft}")
+    if shutil.which("git-lfs"):
+        done = "contents are in worktrees, pointers in commits, and objects on GitHub before a push"
+        return Good(name, f"{said} (Git LFS, and git-lfs is installed): {done}")
+    what = "agents and commands see pointers in the place of contents, and work that writes such a file is not pushed"
+    get = "brew install git-lfs" if platform.system() == "Darwin" else f"sudo {install('git-lfs')}"
+    return Warn(name, f"{said} (Git LFS), but git-lfs is not installed: {what}", get)

@@ -95,6 +95,7 @@ def collect(
         _saved_work(done, mirror, live, before)
         _worktrees(done, folder, mirror, live, before, tear_down)
         _refs_of_the_remote(done, mirror, live, before)
+        _large_files(done, mirror, before)
         if not live:  # it holds the mirror for seconds
             with done.boundary("packing"):
                 mirror.maintain()
@@ -178,6 +179,17 @@ def _refs_of_the_remote(done: Collected, mirror: Mirror, live: Collection[str], 
                 with done.boundary(ref), mirror.lock:
                     mirror.call("update-ref", "-d", ref, sha)
                     done.gone.append(ref)
+
+
+def _large_files(done: Collected, mirror: Mirror, before: float) -> None:
+    """Objects of Git LFS that no worktree and no saved work uses: each of these used its own when it was made."""
+    if not mirror.large.folder.is_dir():
+        return
+    with done.boundary("large files"):
+        made = [file.lstat().st_mtime for file in mirror.path.glob("trees/*/*") if file.is_file()]
+        made += [one.at - _HOUR for one in kept(mirror)]
+        if gone := mirror.large.prune(min((before, *made))):
+            done.gone.append(f"{gone} large files")
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:

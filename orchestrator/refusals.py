@@ -116,6 +116,29 @@ def not_hidden(paths: Sequence[Sequence[str]]) -> str:
     )
 
 
+def without_lfs(paths: Sequence[str], installed: bool) -> str:
+    """`installed`: whether git-lfs is there, so that it is the server that the daemon does not call."""
+    shown = ", ".join(f"`{inert(p)}`" for p in paths[:5]) + (f" and {len(paths) - 5} more" if paths[5:] else "")
+    why, mend = (
+        ("its `.lfsconfig` names another server than the repository's own", "Take `lfs.url` out of `.lfsconfig`")
+        if installed
+        else ("git-lfs is not installed on the daemon's machine", "Install git-lfs there")
+    )
+    return (
+        f"The repository keeps {shown} in Git LFS (the filter `lfs`), but {why}, so the content itself would have been "
+        f"committed in the place of a pointer. Nothing was pushed. {mend}, then ask again."
+    )
+
+
+def locked(path: str, owner: str) -> str:
+    """`owner`: as the LFS server names who holds the lock; empty where it does not."""
+    whose = f"`{inert(owner)}` has" if owner else "Somebody has"
+    return (
+        f"{whose} locked `{inert(path)}` in Git LFS, so the work that changes it was not pushed. Have it unlocked "
+        "(`git lfs unlock`), then ask again."
+    )
+
+
 def look_at(steering: Sequence[str], written_bare: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """Why a person has to look before a merge: files that steer, and paths that were written without their filter."""
     return (*([touches(steering)] if steering else ()), *([unfiltered(written_bare)] if written_bare else ()))

@@ -160,6 +160,8 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
         (replace(MERGE, facts={"landed": texts.merged_by(MERGE, "bob")}), "GitHub answered 500."),
     ],
     "usage": [("/merge",)],
+    "locked": [(HOSTILE, HOSTILE), ("a.bin", "")],
+    "without_lfs": [((HOSTILE,), False), (tuple(f"{n}.bin" for n in range(7)), True)],
     "waiting_for_checks": [(("slow",),), ((),)],
     "was_base": [((8,),), ((9, 8, 7, 6),)],
 }

@@ -263,17 +263,28 @@ def based(wished: Path) -> Path:
     return wished
 
 
-def test_case_05_filters_and_what_they_mean_are_told(based: Path, github: GitHub) -> None:
+@pytest.mark.parametrize("installed", [True, False])
+def test_case_05_filters_and_what_they_mean_are_told(
+    based: Path, github: GitHub, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
     lines = b"# *.x filter=not-this\n*.ipynb filter=nbstripout\n*.c -filter\n*.d\tdiff=x\tfilter=x\x1b[1m\n"
     mirror = watched(based, {".gitattributes": b"*.bin filter=lfs -text\n", "a/b/.GitAttributes": lines})
     before = sorted(mirror.rglob("*"))
     asked = len(github.asked)
+    programs = based.parent / "bin"
+    programs.mkdir()
+    (programs / "git").symlink_to(str(shutil.which("git")))
+    monkeypatch.setenv("PATH", str(programs))
+    if installed:
+        (programs / "git-lfs").touch(0o755)
     code, said = report("--no-probe")
-    assert (code, bad(said)) == (0, [])
-    installed = "is" if shutil.which("git-lfs") else "is not"
+    assert code == 0
     lfs, strips, odd = of_filters(said)
-    assert lfs.startswith("PASS  octo/demo   .gitattributes names the filter lfs (Git LFS), which is not run here")
-    assert f"(git-lfs {installed} installed)" in lfs
+    begin = "PASS" if installed else "WARN"
+    assert lfs.startswith(f"{begin}  octo/demo   .gitattributes names the filter lfs (Git LFS")
+    assert bad(said) == ([] if installed else [lfs])
+    assert ("objects on GitHub before a push" in lfs) is installed
+    assert installed or mend(lfs).endswith(" install git-lfs")
     assert "names the filter nbstripout, which is not run here: a pull request that writes such a file" in strips
     assert "stays a draft" in strips
     assert "\x1b" not in odd

@@ -46,7 +46,12 @@ class Access:
         if self.token is None or self.protocol == "file":
             return []
         parts = urlsplit(self.url)
-        return [(f"http.{parts.scheme}://{parts.netloc}/.extraHeader", f"Authorization: Basic {self._basic}")]
+        return [(f"http.{parts.scheme}://{parts.netloc}/.extraHeader", header) for header in self.headers]
+
+    @property
+    def headers(self) -> list[str]:
+        """The header that carries the token; for this scheme, host and port alone."""
+        return [] if self.token is None else [f"Authorization: Basic {self._basic}"]
 
     def mask(self, text: bytes) -> bytes:
         """`text` without the token in any form that we send."""

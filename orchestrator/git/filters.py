@@ -15,11 +15,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from orchestrator.git.disk import small
 from orchestrator.git.environment import Place, Scratch
 from orchestrator.git.index import entries
 from orchestrator.git.mirror import Mirror
+from orchestrator.git.run import Result
 
 FILE = ".gitattributes"
 
@@ -61,6 +63,12 @@ _NAMES = re.compile(r"[ \t]filter=([^\s]+)")
 _MOST = 1_000_000  # bytes of lines that name filters
 
 
+class Staged(Protocol):
+    """Git on the files of a worktree."""
+
+    def call(self, *args: str, stdin: bytes | None = None) -> Result: ...
+
+
 @dataclass(frozen=True)
 class Unfiltered:
     """A path that was written without its filter; `hides`: the filter encrypts or hides what passes through it."""
@@ -100,6 +108,13 @@ def named(top: Path, index: bytes) -> bool:
     return any(not file.exists() or b"filter" in small(file, 1_000_000) for file in files)
 
 
+def given(staged: Staged, paths: Sequence[str], name: str) -> list[str]:
+    """Those of the paths to which the attributes of a worktree, as it is now, give this filter."""
+    asked = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    words = staged.call("check-attr", "-z", "--stdin", "filter", stdin=asked).paths if paths else []
+    return [path for path, value in zip(words[::3], words[2::3], strict=False) if value == name]
+
+
 def is_attributes(path: str) -> bool:
     """Whether git reads attributes from the file; on some file systems in any case of letters."""
     return path.rpartition("/")[2].lower() == FILE
@@ -114,7 +129,7 @@ def unfiltered(
     through it, so it may be moved and copied.
     """
     before = list(dict.fromkeys(before))
-    written = _written(mirror, head, before)
+    written = versions(mirror, head, before)
     if not written:
         return []
     paths = [path for path, _ in written]
@@ -155,7 +170,7 @@ class _Tree:
         self.filters = {path: value for path, value in pairs if value not in _NONE}
 
 
-def _written(mirror: Mirror, head: str, before: Sequence[str]) -> list[tuple[str, str]]:
+def versions(mirror: Mirror, head: str, before: Sequence[str]) -> list[tuple[str, str]]:
     """The files that the commits added or changed, each version by its blob, once; of a merge what no parent has."""
     words = ("log", "--raw", "-z", "-c", "--no-renames", "--no-abbrev", "--format=", head)
     said = iter(mirror.call(*words, *(f"^{commit}" for commit in before), "--").paths)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from pathlib import Path
 
 _HEAD = 12  # bytes before the first entry
 _FIXED = 62  # bytes of an entry before its path
@@ -23,3 +25,16 @@ def entries(index: bytes) -> Iterator[tuple[int, str]]:
         end = index.index(b"\0", begin)
         yield place, os.fsdecode(index[begin:end])
         place += end - place + 8 & ~7
+
+
+def looked_at(index: bytes, top: Path, paths: Set[str]) -> bytes:
+    """The index as if git had written these files below `top` itself as they are now, so that it reads none again."""
+    content = bytearray(index[:-20])
+    for place, path in entries(index):
+        if path in paths:
+            about = (top / path).lstat()
+            times = (*divmod(about.st_ctime_ns, 10**9), *divmod(about.st_mtime_ns, 10**9), about.st_dev, about.st_ino)
+            struct.pack_into(">6I", content, place, *(number & 0xFFFFFFFF for number in times))
+            owner = (about.st_uid, about.st_gid, about.st_size)
+            struct.pack_into(">3I", content, place + 28, *(number & 0xFFFFFFFF for number in owner))
+    return bytes(content) + hashlib.sha1(content, usedforsecurity=False).digest()

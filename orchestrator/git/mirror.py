@@ -27,6 +27,7 @@ from orchestrator.git.access import Access
 from orchestrator.git.disk import discard
 from orchestrator.git.environment import Identity, Place, Scratch
 from orchestrator.git.incoming import checked_first
+from orchestrator.git.lfs import Store
 from orchestrator.git.lock import Lock
 from orchestrator.git.run import GitError, Result, git
 from orchestrator.git.seal import seal
@@ -124,6 +125,16 @@ class Mirror:
     def store(self) -> Path:
         """The folder of its objects, from which worktrees borrow."""
         return self.path / "objects"
+
+    @property
+    def large(self) -> Store:
+        """The objects of Git LFS."""
+        return Store(self.path / "lfs")
+
+    @property
+    def lent(self) -> tuple[Path, ...]:
+        """What worktrees borrow, to be read only."""
+        return (self.store, self.path / "lfs")
 
     def examine(self) -> None:
         """Retry when the mirror is found to be damaged: `ensure` will make it anew."""

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.git import cone, filters
+from orchestrator.git import cone, lfs
 from orchestrator.git.disk import small, write_whole
 from orchestrator.git.environment import Place, Scratch
 from orchestrator.git.mirror import TRASH, Mirror
@@ -76,8 +76,6 @@ class Registration:
     def finished(self, sha: str) -> None:
         """The creation is over: the files are those of `sha`. Their index is kept as it is now, for `as_made`."""
         shutil.copy2(self.clone.index, self.folder / f"{_AS_MADE}{sha}")
-        if filters.named(self.path, self.clone.index.read_bytes()):
-            self._filtered.touch()
         self._making.unlink()
 
     def as_made(self) -> tuple[Path, str] | None:
@@ -105,9 +103,19 @@ class Registration:
         """Whether attributes of the commit where the worktree began name filters."""
         return self._filtered.exists()
 
+    @filtered.setter
+    def filtered(self, named: bool) -> None:
+        if named:
+            self._filtered.touch()
+
     @property
     def _filtered(self) -> Path:
         return self.folder / "filtered"
+
+    def lfs(self) -> str:
+        """The address of the LFS server that the daemon calls for this worktree, by where it began; else empty."""
+        asked = ("config", "--no-includes", "--blob", f"{self.start}:.lfsconfig", "--get", "lfs.url")
+        return lfs.server(self.mirror.access, self.mirror.call(*asked, accept=(0, 1, 3, 128)).text) or ""
 
     def head(self) -> str | None:
         """The commit that is checked out; None when there is none."""

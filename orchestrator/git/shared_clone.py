@@ -84,6 +84,13 @@ class SharedClone:
         if self._is_own(file):
             write_whole(file, os.fsencode("".join(f"{pattern}\n" for pattern in patterns)))
 
+    def use_lfs(self) -> None:
+        """Let its git run git-lfs, which finds the objects of the mirror by itself, from now on."""
+        words = "clean = git-lfs clean -- %f", "smudge = git-lfs smudge -- %f", "process = git-lfs filter-process"
+        lines = "".join(f"\t{word}\n" for word in (*words, "required = true"))
+        with (self.folder / "config").open("a") as file:
+            file.write(f'[filter "lfs"]\n{lines}[lfs]\n\tlocksverify = false\n')
+
     def believe_index(self) -> None:
         """Let its git take the files for what was checked out, where attributes may convert what it wrote.
 

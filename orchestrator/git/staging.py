@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import Refused
-from orchestrator.git import byproducts, cone, content
+from orchestrator.git import byproducts, cone, content, filters, lfs
 from orchestrator.git.environment import EMPTY_TREE, Place, Scratch
+from orchestrator.git.pointers import stored_at
 from orchestrator.git.registration import ANY, Registration
 from orchestrator.git.run import FLOOD, GitError, Result
 from orchestrator.git.shared_clone import copied
@@ -68,7 +69,8 @@ class Changes:
 
     `tracked` and `new`: changed or deleted, and made, since the work began. `standing`: what git calls changed or new,
     and was so at the zero line or only looks so. `byproducts`: what no commit takes. `ignored`: made since the work
-    began, and ignored by the repository's own rules. `forced`: put into the index in spite of that.
+    began, and ignored by the repository's own rules. `forced`: put into the index in spite of that. `large`: those of
+    all these that enter a commit as pointers of Git LFS.
     """
 
     tracked: tuple[str, ...] = ()
@@ -77,6 +79,7 @@ class Changes:
     byproducts: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     forced: tuple[str, ...] = ()
+    large: tuple[str, ...] = ()
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -165,9 +168,15 @@ class Staging:
         changed = [path for tag, path in differing if tag != "?" and not _within(path, but)]
         standing = [path for path in (*changed, *new) if self._zero.holds(top, path)]
         standing += self._as_checked_out([path for path in changed if path not in self._zero.stood])
+        tracks_lfs = self._known.filtered or any(map(filters.is_attributes, (*changed, *new)))
+        in_lfs = filters.given(self, [*changed, *new], lfs.NAME) if tracks_lfs else []
+        standing += self._as_pointed([path for path in in_lfs if path in changed])
         still = frozenset(standing)
         forced = tuple(path for path in self._added_by_hand() if _within(path, (*byproduct, *of_repository)))
         fresh = [path for path in of_repository if path not in self._zero.ignored and path not in forced]
+        in_lfs += filters.given(self, forced, lfs.NAME) if tracks_lfs and forced else []
+        large = [path for path in in_lfs if path not in still and lfs.is_content(top / path)]
+        large = large if large and self._known.lfs() else []
         return Changes(
             tuple(path for path in changed if path not in still),
             tuple(path for path in new if path not in still),
@@ -175,6 +184,7 @@ class Staging:
             tuple(byproduct),
             tuple(fresh),
             forced,
+            tuple(large),
         )
 
     def standing(self) -> tuple[list[str], list[str]]:
@@ -210,9 +220,11 @@ class Staging:
 
         `restored`: entries to put back, as `update-index --index-info` reads them.
         """
-        (self.folder / "add").write_bytes(_names([".", *(f":(exclude,literal){path}" for path in changes.standing)]))
-        (self.folder / "force").write_bytes(_names(f":(literal){path}" for path in changes.forced))
-        (self.folder / "restore").write_bytes(restored)
+        apart = (*changes.standing, *changes.large)
+        (self.folder / "add").write_bytes(_names([".", *(f":(exclude,literal){path}" for path in apart)]))
+        forced = [path for path in changes.forced if path not in changes.large]
+        (self.folder / "force").write_bytes(_names(f":(literal){path}" for path in forced))
+        (self.folder / "restore").write_bytes(restored + self._pointed(changes.large))
         files = (str(self.folder / name) for name in ("add", "force", "restore"))
         try:
             said = self.call("-c", f"alias.{_ALL_NAME}=!{_ALL}", _ALL_NAME, self._head, *files, cut=FLOOD)
@@ -283,6 +295,32 @@ class Staging:
         self._known.mirror.call(*words, at=at, scratch=scratch, stdin=_names(there))
         return [path for path in there if stand(fresh / path)[0] == stand(self._known.path / path)[0]]
 
+    def _as_pointed(self, changed: Sequence[str]) -> list[str]:
+        """Those of the files that hold what the pointer in the head names, and are executable if that is."""
+        there = [path for path in changed if lfs.is_content(self._known.path / path)]
+        stored = stored_at(self._known.mirror, self._head, there) if there else {}
+        return [
+            path
+            for path, (one, executable) in stored.items()
+            if executable == _is_executable(self._known.path / path) and lfs.describes(one, self._known.path / path)
+        ]
+
+    def _pointed(self, large: Sequence[str]) -> bytes:
+        """Take the contents into the mirror's store; entries for their pointers, as `--index-info` reads them."""
+        if not large:
+            return b""
+        folder = self.folder / "pointers"
+        folder.mkdir(exist_ok=True)
+        for number, path in enumerate(large):
+            one = self._known.mirror.large.add(lfs.pieces_of(self._known.path / path))
+            assert one is not None
+            (folder / str(number)).write_bytes(one.text)
+        asked = "".join(f"{folder / str(number)}\n" for number in range(len(large))).encode()
+        blobs = self._known.mirror.call("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=asked).text.split()
+        modes = ("100755" if _is_executable(self._known.path / path) else "100644" for path in large)
+        entries = zip(modes, blobs, large, strict=True)
+        return b"".join(os.fsencode(f"{mode} {blob}\t{path}\0") for mode, blob, path in entries)
+
     def _added_by_hand(self) -> list[str]:
         """What the clone's own index has beyond its head."""
         if not self._take_index():
@@ -322,3 +360,7 @@ def staging(known: Registration, head: str | None) -> Iterator[Staging]:
     """Raises GitError where git cannot read the mirror."""
     with tempfile.TemporaryDirectory(prefix="orchestrator-index-") as folder:
         yield Staging(known, Path(folder), head)
+
+
+def _is_executable(file: Path) -> bool:
+    return bool(file.lstat().st_mode & 0o100)

@@ -25,10 +25,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.errors import Refused
-from orchestrator.git import byproducts, cone, content, filters
-from orchestrator.git.disk import changed_since, discard, discard_later
+from orchestrator.git import byproducts, cone, content, filters, lfs
+from orchestrator.git.disk import changed_since, discard, discard_later, small, write_whole
 from orchestrator.git.environment import EMPTY_TREE, Place
+from orchestrator.git.index import looked_at
+from orchestrator.git.lfs import Pointer
+from orchestrator.git.lfs_transfer import LfsServer
 from orchestrator.git.mirror import LARGEST_DIFF, Mirror
+from orchestrator.git.pointers import adopt, pointers
 from orchestrator.git.registration import Registration
 from orchestrator.git.run import GitError
 from orchestrator.git.salvage import UNSAID, keep, keep_tree
@@ -48,7 +52,8 @@ class Collected:
 
     `byproducts`: byte code, caches and the like; `ignored`: what the repository's own rules ignore, made since the work
     began; `kept`: whether some of the latter, a stash or another branch was saved, since no commit of HEAD holds it.
-    `filtered`: whether attributes may give a path that was written a filter (`filters.unfiltered`).
+    `filtered`: whether attributes may give a path that was written a filter (`filters.unfiltered`); `server`: that of
+    Git LFS, where it is at work here, and `large` each new pointer, by its path.
     """
 
     head: str
@@ -56,6 +61,8 @@ class Collected:
     ignored: tuple[str, ...] = ()
     kept: bool = False
     filtered: bool = False
+    server: str = ""
+    large: tuple[tuple[str, Pointer], ...] = ()
 
 
 class Worktree:
@@ -88,9 +95,30 @@ class Worktree:
         known.clone.exclude(byproducts.PATTERNS)
         # The slow half: writing files needs no lock, and would keep every other item waiting.
         self.mirror.call("reset", "--hard", "--quiet", at=Place(known.clone.folder, None, self.path))
+        index = known.clone.index.read_bytes()
+        known.filtered = filters.named(self.path, index)
+        if known.filtered:
+            self._bring_contents(index)
         known.finished(sha)
         known.clone.believe_index()
         discard_later(trash)
+
+    def _bring_contents(self, index: bytes) -> None:
+        """Put the contents of Git LFS in the place of their pointers in a fresh checkout, where they can be had."""
+        known, store = self._known, self.mirror.large
+        server = known.lfs()
+        if not server:
+            return
+        at = Place(known.clone.folder, None, self.path)
+        paths = self.mirror.call("ls-files", "-z", f":(attr:filter={lfs.NAME})", at=at).paths
+        read = ((path, lfs.Pointer.read(small(self.path / path, lfs.LONGEST + 1))) for path in paths)
+        wanted = {path: one for path, one in read if one is not None}
+        store.use(wanted.values())  # after the mark `filtered` was made, whose age `housekeeping` goes by
+        if wanted:
+            LfsServer(server, self.mirror.access).fetch(list(wanted.values()), store)
+        placed = {path for path, one in wanted.items() if store.has(one) and store.place(one, self.path / path)}
+        write_whole(known.clone.index, looked_at(index, self.path, placed))
+        known.clone.use_lfs()
 
     def work_begins(self) -> None:
         """Take what stands here now for the zero line: what was copied in or left by set-up commands is no change."""
@@ -152,7 +180,10 @@ class Worktree:
             found = files.changes()
             filtered = known.filtered or head != start or any(map(filters.is_attributes, found.own))
             restored = b"" if head == start else self._not_the_agents(start, head, found)
-            content.check_files(self.mirror, self.path, found.own, head)
+            for path in found.large:
+                lfs.check_size(content.shown(path), self.path / path)
+            small_ones = [path for path in found.own if path not in found.large]
+            content.check_files(self.mirror, self.path, small_ones, head)
             try:
                 tree = files.tree(found, restored) if found.own or restored or before is None else before
             except GitError as error:
@@ -170,7 +201,9 @@ class Worktree:
                     self.mirror.call("update-ref", known.collected, head)
             kept = self._keep_rest(files, found, head)
             known.clone.move(head, files.index)
-        return Collected(head, found.byproducts, found.ignored, kept, filtered)
+        server = known.lfs() if filtered else ""
+        made = self._objects(start, head) if server else ()
+        return Collected(head, found.byproducts, found.ignored, kept, filtered, server, made)
 
     def head(self) -> str:
         """The commit that is checked out. Raises GitError when there is none."""
@@ -264,6 +297,10 @@ class Worktree:
             with staging(self._known, None) as files:
                 for tip in lacking:
                     files.import_commits(tip)
+        start = self.mirror.sha(self._known.start) if self._known.filtered else None
+        if start is not None:
+            for tip in tips:
+                self._objects(start, tip)
         others = (tip for tip in tips if head is None or not self._descends(tip, head))
         kept = [keep(self.mirror, name, tip, why) for tip in others]
         return next((sha for sha in kept if sha is not None), None)
@@ -302,6 +339,13 @@ class Worktree:
             if by_all and path not in moved and zero.holds(self.path, path):
                 lines.append(os.fsencode(f"{mode} {sha}\t{path}\0"))
         return b"".join(lines)
+
+    def _objects(self, start: str, head: str) -> tuple[tuple[str, Pointer], ...]:
+        """The pointers in the new commits; what an agent's git-lfs has of their contents is in the mirror then."""
+        written = filters.versions(self.mirror, head, [start])
+        found = pointers(self.mirror, (blob for _, blob in written))
+        adopt(self.mirror.large, self._known.clone.folder / "lfs", found.values())
+        return tuple((path, found[blob]) for path, blob in written if blob in found)
 
     def _tree_of(self, sha: str) -> str:
         return self.mirror.call("rev-parse", "--verify", f"{sha}^{{tree}}").text

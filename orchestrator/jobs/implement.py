@@ -19,6 +19,8 @@ from orchestrator.agents.base import Outcome, Role
 from orchestrator.agents.prompts import implement_prompt
 from orchestrator.decide.authority import wish
 from orchestrator.errors import Refused, Retry
+from orchestrator.git.lfs import Pointer
+from orchestrator.git.lfs_transfer import LfsServer
 from orchestrator.git.mirror import Pushed
 from orchestrator.github.transport import ApiError, Unknown
 from orchestrator.instance import instance_id
@@ -219,7 +221,8 @@ def commit(desk: Desk) -> str | None:
     if made.head == job.facts["start"]:
         _nothing(desk)
         return None
-    publishable.check(desk, made.head)
+    publishable.check(desk, made)
+    desk.note(lfs=made.server, large=[(path, one.oid, one.size) for path, one in made.large])
     desk.note(unfiltered=publishable.unfiltered(desk, made))
     desk.soon(head=made.head)
     return "push"
@@ -243,6 +246,8 @@ def push(desk: Desk) -> str:
     if (found.id, found.clone_url) != (desk.place.repo.id, desk.place.repo.clone_url):
         raise Retry(f"another repository is called {job.repo} now")
     asking.words(desk)
+    if large := [(path, Pointer(*one)) for path, *one in job.facts.get("large", ())]:
+        LfsServer(str(job.facts["lfs"]), desk.mirror.access).send(large, job.branch, desk.mirror.large)
     if desk.mirror.push(job.head, job.branch, expected) is Pushed.REJECTED:
         gone = desk.mirror.remote_sha(f"refs/heads/{job.branch}") is None
         raise Refused(texts.branch_gone(job) if gone else texts.pushed_meanwhile(job))

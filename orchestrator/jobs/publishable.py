@@ -9,10 +9,14 @@ Not guaranteed: a secret in pieces or disguised is not found (see `redactor`).
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterable
+
 from orchestrator import refusals
 from orchestrator.decide.protected import protected
 from orchestrator.errors import Refused
-from orchestrator.git import filters
+from orchestrator.git import content, filters, lfs
+from orchestrator.git.pointers import pointers
 from orchestrator.git.worktree import Collected
 from orchestrator.jobs.desk import Desk
 from orchestrator.redactor import OURS
@@ -23,19 +27,34 @@ _ALL = (
 )
 _NAMES = ("log", "-m", "-z", "--name-only", "--no-renames", "--format=")
 
+_OVERLAP = 16 * 1024  # bytes; longer than any secret in any form
 
-def check(desk: Desk, head: str) -> None:
-    """Refused when `head` must not be pushed."""
+
+def check(desk: Desk, made: Collected) -> None:
+    """Refused when its head, or a file that goes to Git LFS with it, must not be pushed."""
     start, most = str(desk.job.facts["start"]), desk.settings.max_diff_kb
-    shown = desk.mirror.call(*_ALL, head, f"^{start}", f"^{desk.job.base}", "--", cut=most * 1024)
+    shown = desk.mirror.call(*_ALL, made.head, f"^{start}", f"^{desk.job.base}", "--", cut=most * 1024)
     if not shown.whole:
         raise Refused(refusals.too_large(most))
     if OURS.holds(shown.out):
         raise Refused(refusals.HOLDS_SECRET)
     if copied := set(desk.around.copied):
-        named = desk.mirror.call(*_NAMES, head, f"^{start}", f"^{desk.job.base}", "--").names
+        named = desk.mirror.call(*_NAMES, made.head, f"^{start}", f"^{desk.job.base}", "--").names
         if told := next((path for path in named if path in copied), None):
             raise Refused(refusals.tells_copied(told))
+    for _, one in made.large:
+        if desk.mirror.large.has(one) and _holds_secret(desk.mirror.large.pieces(one)):
+            raise Refused(refusals.HOLDS_SECRET)
+
+
+def _holds_secret(pieces: Iterable[bytes]) -> bool:
+    """Whether one stands in the content, however large that is."""
+    before = b""
+    for piece in pieces:
+        if OURS.holds(before + piece):
+            return True
+        before = piece[-_OVERLAP:]
+    return False
 
 
 def unfiltered(desk: Desk, made: Collected) -> list[tuple[str, str]]:
@@ -45,7 +64,13 @@ def unfiltered(desk: Desk, made: Collected) -> list[tuple[str, str]]:
     """
     if not made.filtered:
         return []
-    found = filters.unfiltered(desk.mirror, made.head, [str(desk.job.facts["start"]), desk.job.base])
+
+    def ran(name: str, blob: str) -> bool:
+        return name == lfs.NAME and bool(made.server and pointers(desk.mirror, [blob]))
+
+    found = filters.unfiltered(desk.mirror, made.head, [str(desk.job.facts["start"]), desk.job.base], ran)
+    if not made.server and (raw := [content.shown(one.path) for one in found if one.filter == lfs.NAME]):
+        raise Refused(refusals.without_lfs(raw, installed=shutil.which("git-lfs") is not None))
     if bare := [(one.path, one.filter) for one in found if one.hides]:
         raise Refused(refusals.not_hidden(bare))
     return [(one.path, one.filter) for one in found]

@@ -24,6 +24,16 @@ class GitAnswer:
     login: str = ""
 
 
+def user_of(world: World, headers: Mapping[str, str]) -> User | None:
+    """Whose token the request carries, as git and its companions send it: as a password."""
+    scheme, _, text = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        decoded = base64.b64decode(text).decode("utf-8", "replace")
+        text = decoded.partition(":")[2]
+    token = world.tokens.get(text)
+    return token.user if token else None
+
+
 @dataclass
 class GitHttp:
     """Serves fetches and pushes. A push is answered after the world has taken it in."""
@@ -41,7 +51,7 @@ class GitHttp:
             raise ValueError(path)
         service = found[3]
         with self.world.lock:
-            user = self._user(headers)
+            user = user_of(self.world, headers)
             if user is None:
                 return GitAnswer(401, {"WWW-Authenticate": 'Basic realm="GitHub"'}, b"Authentication failed.")
             writes = "git-receive-pack" in (service, query.removeprefix("service="))
@@ -85,14 +95,6 @@ class GitHttp:
             said = f"Permission to {repo.full_name}.git denied to {user.login}."
             return GitAnswer(403, {"Content-Type": "text/plain"}, said.encode(), user.login)
         return repo
-
-    def _user(self, headers: Mapping[str, str]) -> User | None:
-        scheme, _, text = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "basic":
-            decoded = base64.b64decode(text).decode("utf-8", "replace")
-            text = decoded.partition(":")[2]
-        token = self.world.tokens.get(text)
-        return token.user if token else None
 
     def _served(self, repo: Repository, user: User, service: str, environ: Mapping[str, str], body: bytes) -> GitAnswer:
         status, answered, data = self._backend(environ, body)

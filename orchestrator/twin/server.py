@@ -21,6 +21,8 @@ from orchestrator.twin.faults import Faults, Kind, Trouble
 from orchestrator.twin.git_http import PATH as GIT_PATH
 from orchestrator.twin.git_http import GitHttp
 from orchestrator.twin.journal import Journal
+from orchestrator.twin.lfs import PATH as LFS_PATH
+from orchestrator.twin.lfs import Lfs
 from orchestrator.twin.protocol import DOCS
 
 _BEFORE = (Trouble.STATUS, Trouble.HANG, Trouble.RESET, Trouble.HTML)
@@ -34,9 +36,10 @@ class Server(ThreadingHTTPServer):
     block_on_close = True
     request_queue_size = 128
 
-    def __init__(self, api: Api, git: GitHttp, faults: Faults, journal: Journal, port: int) -> None:
+    def __init__(self, api: Api, git: GitHttp, lfs: Lfs, faults: Faults, journal: Journal, port: int) -> None:
         self.api = api
         self.git = git
+        self.lfs = lfs
         self.faults = faults
         self.journal = journal
         self.closing = threading.Event()
@@ -105,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
         split = urlsplit(self.path)
         path, query = split.path, split.query
         payload = self._payload()
-        git = GIT_PATH.fullmatch(path) is not None
+        git = GIT_PATH.fullmatch(path) is not None or LFS_PATH.fullmatch(path) is not None
         body = None if git else _json_or_none(payload)
         self.server.faults.run_hooks(self.command, path, body, after=False)
         kind = self.server.faults.strike(self.command, path, body)
@@ -157,7 +160,11 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def _git(self, path: str, query: str, payload: bytes) -> Answered:
-        got = self.server.git.answer(self.command, path, query, self._lower_headers(), payload, self._url())
+        headers, url = self._lower_headers(), self._url()
+        if LFS_PATH.fullmatch(path):
+            got = self.server.lfs.answer(self.command, path, headers, payload, url)
+        else:
+            got = self.server.git.answer(self.command, path, query, headers, payload, url)
         return Answered(got.status, got.headers, None, got.body, got.login)
 
     def _refused(self, kind: Kind) -> Answered:

@@ -15,6 +15,7 @@ from orchestrator.twin.faults import Faults
 from orchestrator.twin.git_http import GitHttp
 from orchestrator.twin.handles import CommentHandle, IssueHandle, PullHandle, RepoHandle, ReviewHandle
 from orchestrator.twin.journal import Journal
+from orchestrator.twin.lfs import Lfs
 from orchestrator.twin.protection import Protection, RuleSet
 from orchestrator.twin.queueing import QueueHandle
 from orchestrator.twin.repository import BareRepository
@@ -41,7 +42,9 @@ class Twin:
         self.journal = Journal()
         self.faults = Faults()
         self._git = GitHttp(self.world, self.journal)
-        self._server = Server(Api(self.world, self.journal, page), self._git, self.faults, self.journal, port)
+        self._lfs = Lfs(self.world)
+        api = Api(self.world, self.journal, page)
+        self._server = Server(api, self._git, self._lfs, self.faults, self.journal, port)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="twin")
         self._thread.start()
 
@@ -211,6 +214,16 @@ class Twin:
         """How long `merge-async` takes from now on; 0: until the next request."""
         with self.world.lock:
             self.world.background_seconds = seconds
+
+    def large_files(self, repo: RepoHandle) -> Path:
+        """The folder with the objects of Git LFS of a repository, each by its name."""
+        with self.world.lock:
+            return self._lfs.folder(repo.thing)
+
+    def lock_large_file(self, repo: RepoHandle, path: str, login: str) -> None:
+        """Somebody runs `git lfs lock`."""
+        with self.world.lock:
+            self._lfs.locks.setdefault(repo.thing.id, {})[path] = login
 
     def ghost(self, thing: IssueHandle | CommentHandle | ReviewHandle) -> None:
         """Its author's account is deleted: `user` is null."""

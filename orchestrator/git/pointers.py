@@ -1,0 +1,48 @@
+"""The pointers of Git LFS among the objects of a mirror, and the contents that an agent's own git-lfs has for them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator.git.lfs import LONGEST, Pointer, Store, pieces_of
+from orchestrator.git.mirror import Mirror
+
+
+def pointers(mirror: Mirror, blobs: Iterable[str]) -> dict[str, Pointer]:
+    """Which of these blobs are pointers, and to what."""
+    asked = list(dict.fromkeys(blobs))
+    sizes = mirror.call("cat-file", "--batch-check=%(objectsize)", stdin=_lines(asked)).text.split() if asked else []
+    short = [blob for blob, size in zip(asked, sizes, strict=True) if int(size) <= LONGEST]
+    told = io.BytesIO(mirror.call("cat-file", "--batch", stdin=_lines(short)).out if short else b"")
+    found = {}
+    for blob in short:
+        content = told.read(int(told.readline().rsplit(b" ", 1)[1]))
+        told.read(1)
+        if one := Pointer.read(content):
+            found[blob] = one
+    return found
+
+
+def stored_at(mirror: Mirror, commit: str, paths: Iterable[str]) -> dict[str, tuple[Pointer, bool]]:
+    """The pointers that stand at these paths of a commit or tree, and whether the file is executable."""
+    wanted = set(paths)
+    listed = (entry.partition("\t") for entry in mirror.call("ls-tree", "-r", "-z", "--full-tree", commit).paths)
+    stored = {path: about.split(" ") for about, _, path in listed if path in wanted}
+    found = pointers(mirror, (blob for _, _, blob in stored.values()))
+    return {path: (found[blob], mode == "100755") for path, (mode, _, blob) in stored.items() if blob in found}
+
+
+def adopt(store: Store, theirs: Path, wanted: Iterable[Pointer]) -> None:
+    """Take over what `theirs`, a folder of git-lfs's that others wrote, has of the objects that are wanted."""
+    for one in wanted:
+        if not store.has(one):
+            with suppress(OSError):
+                store.add(pieces_of(Store(theirs).path(one)), one)
+        store.use([one])
+
+
+def _lines(names: Iterable[str]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode()
