@@ -5,6 +5,8 @@ mirror, from where they go after another `keep_days`; what anybody changed withi
 takes it up while this looks. Every step has a fault boundary of its own: what cannot be collected is said, stops
 nothing else, and is tried again the next time.
 
+The mirrors of submodules go when nothing has used them for `keep_days`.
+
 Left alone: files in the folder that are not the daemon's; objects that nothing refers to, for git's own two weeks;
 branches without a worktree. The mirror is packed when no item is live, and enough has piled up.
 """
@@ -24,8 +26,10 @@ from pathlib import Path
 import psutil
 
 from orchestrator.errors import Stopped
+from orchestrator.git import modules
 from orchestrator.git.disk import changed_since, discard
 from orchestrator.git.mirror import TRASH, Mirror
+from orchestrator.git.registration import outermost
 from orchestrator.git.run import GitError
 from orchestrator.git.salvage import forget, kept
 from orchestrator.git.worktree import Worktree
@@ -75,7 +79,7 @@ def collect(
     now: float,
     keep_days: float,
     started: float,
-    tear_down: Callable[[Path], None] = lambda _: None,
+    tear_down: Callable[[Worktree], None] = lambda _: None,
 ) -> Collected:
     """Look once through one repository's `folder` (`<worktree base>/<owner>/<name>`) and through its mirror.
 
@@ -91,6 +95,8 @@ def collect(
         aside = _ASIDE.fullmatch(path.name)
         if aside is not None and aside["name"] not in live:
             _file(done, path, before)
+    for theirs in _mirrors_of_submodules(done, mirror, before):
+        _saved_work(done, theirs, live, before)
     if mirror.path.is_dir():
         _saved_work(done, mirror, live, before)
         _worktrees(done, folder, mirror, live, before, tear_down)
@@ -99,14 +105,15 @@ def collect(
         if not live:  # it holds the mirror for seconds
             with done.boundary("packing"):
                 mirror.maintain()
+    _submodules(done, folder, mirror, live, before)
     for path in (p for p in _files(folder / "sessions", "*") if p.name not in live):
         _file(done, path, before)
     for path in _files(folder / SURROUNDINGS, "*"):
         if path.name not in live and not there(folder / path.name):
             _file(done, path, before)
-    for path in _files(folder, f"{mirror.path.name}.damaged-*"):
+    for path in (*_files(folder, f"{mirror.path.name}.damaged-*"), *_files(modules.folder(mirror), "*.damaged-*")):
         _file(done, path, before)
-    for path in _files(folder, f"{TRASH}*"):
+    for path in (*_files(folder, f"{TRASH}*"), *_files(modules.folder(mirror), f"{TRASH}*")):
         _file(done, path, max(now - _HOUR, started))
     for path in _files(folder / "logs", "*.log*"):
         if not any(path.name.startswith(f"{name}-") for name in live):
@@ -131,7 +138,7 @@ def sweep_scratch(now: float) -> Collected:
 def _saved_work(done: Collected, mirror: Mirror, live: Collection[str], before: float) -> None:
     with done.boundary("saved work"):
         for one in kept(mirror):
-            if one.at < before and one.name not in live:
+            if one.at < before and outermost(one.name) not in live:
                 with done.boundary(one.ref):
                     forget(mirror, one)
                     done.gone.append(f"{one.name}/{one.number}")
@@ -143,7 +150,7 @@ def _worktrees(
     mirror: Mirror,
     live: Collection[str],
     before: float,
-    tear_down: Callable[[Path], None],
+    tear_down: Callable[[Worktree], None],
 ) -> None:
     there = {path.name for path in _files(folder, "*") if _WORKTREE.fullmatch(path.name)}
     registered = {path.name for kind in ("trees", "worktrees") for path in _files(mirror.path / kind, "*")}
@@ -154,7 +161,7 @@ def _worktrees(
             if around.to_tear_down is not None and not changed_since(tree.path, before):
                 with suppress(GitError, OSError):  # then it is set aside as the tear-down leaves it
                     tree.save(name, _UNUSED)
-                tear_down(tree.path)
+                tear_down(tree)
                 since = max(before, time.time())  # what it wrote is nobody's use of the worktree
             if tree.retire(since, _UNUSED):
                 around.end()
@@ -163,6 +170,34 @@ def _worktrees(
                 left.append(name)
     if left:
         get().info("worktrees_left", repo=f"{folder.parent.name}/{folder.name}", worktrees=left, live=len(live))
+
+
+def _mirrors_of_submodules(done: Collected, mirror: Mirror, before: float) -> Iterator[Mirror]:
+    """Those that are whole; one whose making was cut off goes by its age."""
+    for path in _files(modules.folder(mirror), "*.git"):
+        if (path / "config").is_file():
+            with done.boundary(path.name):
+                yield Mirror.reader(path)
+        else:
+            _file(done, path, before)
+
+
+def _submodules(done: Collected, folder: Path, mirror: Mirror, live: Collection[str], before: float) -> None:
+    """The mirrors of submodules, packed as the main one, and deleted when no worktree has used one for as long."""
+    for theirs in _mirrors_of_submodules(done, mirror, before):
+        with done.boundary(theirs.path.name):
+            trees = theirs.path / "trees"
+            for notes in _files(trees, "*"):
+                if not os.path.lexists(folder / outermost(notes.name)):  # its worktree was taken away by hand
+                    theirs.update(f"delete refs/orchestrator/start/{notes.name}")
+                    discard(notes)
+            _large_files(done, theirs, before)
+            if not live:
+                theirs.maintain()
+            with theirs.lock:
+                if not (_files(trees, "*") or kept(theirs) or changed_since(theirs.path, before)):
+                    discard(theirs.path)
+                    done.gone.append(theirs.path.name)
 
 
 def _refs_of_the_remote(done: Collected, mirror: Mirror, live: Collection[str], before: float) -> None:

@@ -60,11 +60,11 @@ def find(base: Path, repos: Sequence[str], item: str | None = None) -> list[Save
 
 
 def _of(folder: Path, repo: str) -> Iterator[Saved]:
-    mirror = folder / "mirror.git"
     try:
-        if (mirror / "HEAD").is_file():
-            for one in kept(Mirror.reader(mirror)):
-                yield Saved(repo, f"{one.name}/{one.number}", one.at, mirror, one)
+        for mirror in (folder / "mirror.git", *sorted(folder.glob("modules/*.git"))):
+            if (mirror / "HEAD").is_file():
+                for one in kept(Mirror.reader(mirror)):
+                    yield Saved(repo, f"{one.name}/{one.number}", one.at, mirror, one)
         for aside in folder.glob("*.kept-*") if folder.is_dir() else ():
             yield Saved(repo, aside.name, aside.lstat().st_ctime, aside)
     except (GitError, Retry, OSError) as error:

@@ -120,6 +120,10 @@ class Settings(BaseSettings):
         description="Folders that a worktree for an issue holds, separated by commas, for huge repositories: these and "
         "the files beside each on the way to it; empty: everything, as for reviews and merges always.",
     )
+    submodules: Literal["auto", "off"] = Field(
+        "auto",
+        description="Whether worktrees hold the files of submodules: auto: of all that can be fetched; off: none.",
+    )
     base_branch: str = Field(
         "", description="The branch that work starts from and goes back to; empty: the repository's default branch."
     )

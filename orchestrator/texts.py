@@ -17,6 +17,7 @@ _ACTS_IN_TITLE = re.compile(r"(?<!\w)@(?=\w)|#(?=\d)|\bGH-(?=\d)", re.IGNORECASE
 
 WITHDRAWN = "The issue was closed or its label was taken off; the run was stopped and nothing was pushed."
 NO_COMMITS = "The repository has no commits yet, so there is nothing to start from. Push a first commit."
+LACKING_TOLD = 5  # submodules that are named
 TOO_LATE = "Too late: the merge had been asked of GitHub before this was read."
 CLEARED = "Cleared by `orchestrator clear`."
 
@@ -152,19 +153,34 @@ def pull_body(job: Job, first: str, checked: Sequence[str], left_out: str, label
     )
 
 
-def left_out(job: Job, byproducts: Sequence[str], ignored: Sequence[str], kept: bool) -> str:
+def left_out(job: Job, byproducts: Sequence[str], ignored: Sequence[str], inside: Sequence[str], kept: bool) -> str:
     """What the agent's worktree held and the commit does not, a sentence for each sort; empty where there is none."""
     said = []
+    if inside:
+        said.append(
+            f"Not in the commit, because a submodule is a repository of its own: {_paths(inside)}. Such a change "
+            "belongs in a pull request there."
+        )
     if byproducts:
         said.append(f"Not in the commit, as byte code, caches and the like never are: {_paths(byproducts)}.")
     if ignored:
         said.append(f"Not in the commit, because `.gitignore` names it: {_paths(ignored)}.")
     if kept:
         said.append(
-            "What no commit of the branch holds (ignored files, a stash, another branch) is saved on the daemon's "
-            f"machine for some days: `orchestrator salvage list {job.number}`."
+            "What no commit of the branch holds (files of a submodule, ignored files, a stash, another branch) is "
+            f"saved on the daemon's machine for some days: `orchestrator salvage list {job.number}`."
         )
     return " ".join(said)
+
+
+def lacking(job: Job) -> str:
+    """Which submodules are empty in the worktree of this job, a sentence for each; empty where none is."""
+    said = [
+        f"The submodule `{inert(one['path'])}` ({inert(one['address']) or 'no address'}) is empty: {inert(one['why'])}."
+        for one in job.facts.get("lacking") or ()
+    ]
+    more = job.facts.get("lacking_more")
+    return " ".join([*said, f"So are {more} more."] if more else said)
 
 
 def _paths(names: Sequence[str], most: int = 10) -> str:
@@ -184,6 +200,8 @@ def no_change(job: Job, left_out: str, label: str) -> str:
 def failed(job: Job, what: str, worktree: str, again: str, output: bytes = b"") -> str:
     """The one comment after a failure: cause first, next step (`again`), log and worktree."""
     lines = [what + (f" (On base {short(job.base)}.)" if job.base else "")]
+    if empty := lacking(job):
+        lines.append(empty)
     if output.strip():
         lines.append(f"The end of the output:\n\n{fence(plain(tail(output)))}")
     lines.append(f"Next: {again} to try again.")
@@ -221,6 +239,8 @@ def review_body(job: Job, verdict: str, summary: str, rest: Sequence[Finding]) -
     if rest:
         lines.append("Findings outside of the diff's lines:")
         lines.append("\n".join(f"- `{inert(f.path)}`{_line(f)} ({f.severity}): {inert(f.text)}" for f in rest))
+    if empty := lacking(job):
+        lines.append(empty)
     lines.append("An automated opinion: it neither approves nor blocks.")
     return "\n\n".join(lines)
 
@@ -276,10 +296,11 @@ def waiting_for_checks(names: Sequence[str]) -> str:
 
 def merged(job: Job, commands: Sequence[str], checks: str) -> str:
     passed = ", ".join(f"`{inert(c)}`" for c in commands)
+    empty = lacking(job)
     tested = f"{passed} passed on the merge" if commands else "no pre-merge command is set; it merged cleanly"
     return (
         f"**Merged** {short(job.head)} into `{job.base_ref}` as {short(job.merge_sha)}: tree {short(job.tree)}, "
-        f"{tested} with base {short(job.base)}; {checks}."
+        f"{tested} with base {short(job.base)}; {checks}.{empty and f' {empty}'}"
     )
 
 
@@ -357,6 +378,8 @@ def merge_refused(job: Job, why: str, output: bytes = b"", what: str = "output")
     """`output`: what the reader needs to see of the `what`, an output or a diff."""
     on = f" {short(job.head)}" if job.head else ""
     lines = [f"**Not merged**{on}: {why}"]
+    if empty := lacking(job):
+        lines.append(empty)
     if output.strip():
         lines.append(f"The end of the {what}:\n\n{fence(plain(tail(output)))}")
         lines.append(f"The whole {what} is on the daemon's machine: `{job.log}`.")

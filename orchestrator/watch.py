@@ -151,7 +151,8 @@ class Watch:
         identity = Identity(self._me.login, f"{self._me.id}+{self._me.login}@users.noreply.github.com")
         cone, access = self._settings.sparse_folders, Access(repo.clone_url, self._token)
         path, default = folder / "mirror.git", repo.default_branch
-        mirror = Mirror(path, access, identity, sandbox=self._sandbox, cone=cone, default=default)
+        modules = self._settings.submodules == "auto"
+        mirror = Mirror(path, access, identity, sandbox=self._sandbox, cone=cone, default=default, submodules=modules)
         return Place(repo, self._api, mirror, folder, self._me, Marks(self._token, self._me.id), self.standing)
 
     def _carry_out(self, decision: Decision, end: Callable[[Cancel], None]) -> bool:
@@ -227,7 +228,7 @@ class Watch:
                 time.time(),
                 settings.keep_days,
                 self._began,
-                lambda tree: tear_down(tree, place.mirror, settings, stop),
+                lambda tree: tear_down(tree, settings, stop),
             )
 
 

@@ -46,6 +46,13 @@ WORK = Job(
     log="/var/w/issue-42-1.log",
 )
 READ = replace(WORK, kind=Kind.REVIEW, number=43, trigger=HEAD)
+LACKING = {
+    "path": "lib",
+    "address": "https://github.com/acme/lib.git",
+    "why": "commit 2222222222 is not there; push it there",
+}
+EMPTY = replace(WORK, facts={"lacking": [LACKING]})
+ODD = {"path": HOSTILE, "address": HOSTILE, "why": "it has no address; write one into `.gitmodules`"}
 FINDING = Finding("app.py", 3, "high", "This divides by zero.")
 
 # By name: the arguments of each call that is shown.
@@ -74,7 +81,10 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "command_late": [("make test", 1, 1, 600.0)],
     "conflict": [(("app.py", HOSTILE), BASE)],
     "copy_would_replace": [(".env",), (HOSTILE,)],
-    "failed": [(WORK, "The agent failed.", "/var/w/issue-42", "label it `ready`", b"boom \x1b[1m\n```\n@team")],
+    "failed": [
+        (WORK, "The agent failed.", "/var/w/issue-42", "label it `ready`", b"boom \x1b[1m\n```\n@team"),
+        (EMPTY, "Command 1 failed.", "/var/w/issue-42", "label it `ready`"),
+    ],
     "files_modified": [(("app.py", HOSTILE),)],
     "finding": [(FINDING,), (replace(FINDING, text=HOSTILE),)],
     "foreign_issues": [(("acme/web#5", "", "x/y#1"),), (("acme/web#5",),), (("", ""),)],
@@ -88,6 +98,11 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "implemented": [(WORK,)],
     "issue_kept": [(3, "GitHub answered 403")],
     "limited": [(WORK, "The usage limit is reached.", 1_800_000_000.0), (READ, "No quota.", 1_800_000_000.0)],
+    "lacking": [
+        (WORK,),
+        (replace(WORK, facts={"lacking": [LACKING, ODD]}),),
+        (replace(WORK, facts={"lacking": [LACKING], "lacking_more": 7}),),
+    ],
     "many_rule_sets": [(6,)],
     "merge_refused": [
         (MERGE, refusals.DRAFT),
@@ -102,14 +117,15 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
     "needs_write": [("mallory",)],
     "no_base": [("develop",)],
     "left_out": [
-        (WORK, ("__pycache__/",), (), False),
-        (WORK, (), ("lib/",), True),
-        (WORK, (HOSTILE,), tuple(f"{n}.log" for n in range(12)), True),
-        (WORK, (), (), False),
+        (WORK, ("__pycache__/",), (), (), False),
+        (WORK, (), ("lib/",), (), True),
+        (WORK, (), (), ("vendor/x/a.c", HOSTILE), True),
+        (WORK, (HOSTILE,), tuple(f"{n}.log" for n in range(12)), (), True),
+        (WORK, (), (), (), False),
     ],
     "no_change": [
         (replace(WORK, summary="All is there."), "", "ready"),
-        (replace(WORK, summary=HOSTILE), texts.left_out(WORK, (), ("lib/",), True), "ready"),
+        (replace(WORK, summary=HOSTILE), texts.left_out(WORK, (), ("lib/",), (), True), "ready"),
         (WORK, "", "ready"),
     ],
     "not_allowed_to_label": [("mallory", "ready"), (None, "ready")],
@@ -127,7 +143,7 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
             replace(WORK, summary=HOSTILE),
             "It changes `Makefile`.",
             (),
-            texts.left_out(WORK, (), ("lib/",), True),
+            texts.left_out(WORK, (), ("lib/",), (), True),
             "ready",
             "",
         ),

@@ -343,7 +343,7 @@ def test_what_lasts_passes_or_is_the_operators_is_told_so(
     with pytest.raises(trouble, match=told) as caught:
         mirror.fetch(MAIN)
     assert "@" not in str(caught.value)
-    assert type(caught.value) is trouble
+    assert isinstance(caught.value, trouble)
 
 
 def test_a_hosts_words_have_no_effect_where_they_are_repeated(twin: Twin, repo: RepoHandle, mirror: Mirror) -> None:
@@ -478,7 +478,7 @@ def test_a_disk_that_is_full_here_is_told_apart_from_one_over_there(said: str, h
 )
 def test_other_words_of_hosts_and_machines(said: str, trouble: type[Exception]) -> None:
     error = GitError(["fetch"], 128, said.encode())
-    assert type(explain(error, Access("https://x.test/a/b"))) is trouble
+    assert isinstance(explain(error, Access("https://x.test/a/b")), trouble)
 
 
 def test_a_certificate_that_is_not_trusted_is_for_the_operator() -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.twin import Fault, status
+from orchestrator.twin import Fault, pushes, status
 from tests.boxed import walled
 from tests.conftest import MakeHouse
+from tests.gitremote import Remote
 from tests.house import House
 from tests.merging import LANDED, ask
 from tests.needs import needs
 from tests.story import expect_pull, expect_work, outcomes, ready
+from tests.submodule_graph import Link, commit
 from tests.test_filters import house_of
 
 needs_lfs = needs("git-lfs")
@@ -86,6 +88,21 @@ def test_case_04_contents_are_in_worktrees_pointers_in_commits_and_objects_on_th
     assert pull.merged, house.said(pull)
     expect_pull(house, issue)
     house.expect(*LANDED)
+
+
+@needs_lfs
+def test_case_04_a_submodule_has_its_contents_too(make_house: MakeHouse) -> None:
+    house = make_house(setup_commands=("grep -q 'old content' lib/model.bin", 'test -z "$(git -C lib status -s)"'))
+    lib = house.github.repo("acme/lib", files={".gitattributes": TRACKED, "model.bin": pointer(OLD)})
+    house.github.user("robot", lib, permission="read")
+    (house.github.large_files(lib) / hashlib.sha256(OLD).hexdigest()).write_bytes(OLD)
+    commit(Remote(house.repo.thing.bare.path), [Link("lib", "../lib.git", str(lib.sha("main")))], ref="refs/heads/main")
+    with house.repo.looking() as world:
+        pushes.sync(world, house.repo.thing, house.alice.thing)
+    issue = ready(house)
+    house.quiet()
+    assert len(house.repo.pulls) == 1, outcomes(issue)
+    expect_pull(house, issue)
 
 
 @pytest.mark.usefixtures("without_lfs")

@@ -526,7 +526,7 @@ def test_housekeeping_tears_down_what_it_retires_and_not_what_somebody_uses(
 
     def collect(now: float) -> None:
         checked = Settings(**house.options)
-        down = partial(tear_down, mirror=place.mirror, settings=checked, stop=Stop())
+        down = partial(tear_down, settings=checked, stop=Stop())
         found = housekeeping.collect(place.folder, place.mirror, [], now, 7, 0, lambda tree: down(tree))
         assert found.trouble == []
 

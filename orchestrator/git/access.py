@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from orchestrator.errors import Misconfigured
@@ -16,13 +16,15 @@ class Access:
 
     The token reaches git only as an environment variable of the one child that talks to the host, as a
     header that git itself limits to this scheme, host and port: argv is readable by other users, URLs and
-    config end in files and logs, and an askpass helper answers whoever a redirect leads to.
+    config end in files and logs, and an askpass helper answers whoever a redirect leads to. `follows`: redirects, by
+    the same transport, which is only done where there is no token.
 
     Raises Misconfigured for any other kind of URL, and for one that holds a user or password.
     """
 
     url: str
     token: str | None = field(default=None, repr=False)
+    follows: bool = False
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -44,7 +46,7 @@ class Access:
     def settings(self) -> list[tuple[str, str]]:
         """Git settings that carry the token to this host and to no other."""
         if self.token is None or self.protocol == "file":
-            return []
+            return [("http.followRedirects", "initial")] if self.follows else []
         parts = urlsplit(self.url)
         return [(f"http.{parts.scheme}://{parts.netloc}/.extraHeader", header) for header in self.headers]
 
@@ -52,6 +54,18 @@ class Access:
     def headers(self) -> list[str]:
         """The header that carries the token; for this scheme, host and port alone."""
         return [] if self.token is None else [f"Authorization: Basic {self._basic}"]
+
+    def elsewhere(self, url: str) -> Access:
+        """To another repository: with the token where scheme, host and port are the same."""
+        parts, here = urlsplit(url), urlsplit(self.url)
+        if self.token is None or (parts.scheme, parts.netloc) != (here.scheme, here.netloc):
+            return Access(url, follows=True)
+        return Access(url, self.token)
+
+    @property
+    def anonymous(self) -> Access:
+        """The same without the token."""
+        return replace(self, token=None, follows=True)
 
     def mask(self, text: bytes) -> bytes:
         """`text` without the token in any form that we send."""

@@ -11,7 +11,7 @@ import io
 import os
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from orchestrator.errors import Refused
@@ -29,11 +29,14 @@ _REPOSITORY = "160000"
 
 
 def nested(top: Path) -> list[str]:
-    """Folders below `top`, relative to it, that git could take for a repository of their own. Runs no git."""
-    found = []
+    """Folders below `top`, relative to it, that git could take for a repository of their own. Runs no git.
+
+    What lies in one of them is its own matter and is not looked at.
+    """
+    found: list[str] = []
     folders = deque([""])
     while folders:
-        folder = folders.popleft()
+        folder, inside = folders.popleft(), []
         with os.scandir(top / folder) as entries:
             for entry in entries:
                 inner = f"{folder}/{entry.name}" if folder else entry.name
@@ -41,7 +44,9 @@ def nested(top: Path) -> list[str]:
                     if inner != ".git":
                         found.append(folder or entry.name)
                 elif entry.is_dir(follow_symlinks=False):
-                    folders.append(inner)
+                    inside.append(inner)
+        if found[-1:] != [folder]:
+            folders.extend(inside)
     return sorted(set(found))
 
 
@@ -60,8 +65,11 @@ def check_files(mirror: Mirror, folder: Path, paths: Iterable[str], head: str) -
                 raise _too_large(path, size)
 
 
-def check_tree(mirror: Mirror, before: str, after: str) -> None:
-    """Refuse what `after` (a tree) has and `before` (a tree or commit) has not, naming the path."""
+def check_tree(mirror: Mirror, before: str, after: str, moved: Callable[[str, str], None]) -> None:
+    """Refuse what `after` (a tree) has and `before` (a tree or commit) has not, naming the path.
+
+    `moved` is called for a submodule that is at another commit, with its path and that commit, to refuse it or not.
+    """
     raw = mirror.call(
         "diff-tree", "-r", "-z", "--raw", "--no-renames", "--full-index", "--ignore-submodules=none", before, after
     )
@@ -69,8 +77,10 @@ def check_tree(mirror: Mirror, before: str, after: str) -> None:
     blobs, links = [], []
     for entry in words:
         path = next(words)
-        _, mode, _, sha, _ = entry.split(" ")
-        if mode == _REPOSITORY:
+        was, mode, _, sha, _ = entry.removeprefix(":").split(" ")
+        if mode == _REPOSITORY and was == _REPOSITORY:
+            moved(path, sha)
+        elif mode == _REPOSITORY:
             raise refused_nested(path)
         if mode == LINK:
             links.append(path)
@@ -123,6 +133,14 @@ def refused_nested(path: str) -> Refused:
     return Refused(
         f"`{shown(path)}` is a git repository of its own inside the work tree, which cannot be part of a pull request. "
         "Nothing was pushed; remove it, or its `.git`, or ignore it."
+    )
+
+
+def refused_move(path: str, sha: str, where: str) -> Refused:
+    """For a submodule whose new commit nobody else could fetch; `where`: its address, or why it is not known there."""
+    return Refused(
+        f"The submodule `{shown(path)}` was moved to commit {sha[:10]}, which is not on a branch or tag of {where}. "
+        "Nothing was pushed; push that commit there first, or put the submodule back to where it was."
     )
 
 

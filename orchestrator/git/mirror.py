@@ -46,19 +46,8 @@ _BRANCHES = "refs/remotes/origin/"
 _REF = r"refs/[^\s~^:?*\[\\\x00-\x1f\x7f]+"
 _REV = re.compile(rf"(?:[0-9a-f]{{40}}|{_REF})(?:\^|\^\{{tree\}})?")
 _DIFF = [
-    "diff",
-    "-U3",
-    "-M",
-    "--inter-hunk-context=0",
-    "--diff-algorithm=default",
-    "--no-ext-diff",
-    "--no-textconv",
-    "--no-color",
-    "--no-relative",
-    "--full-index",
-    "--src-prefix=a/",
-    "--dst-prefix=b/",
-    "--ignore-submodules=none",
+    *("diff", "-U3", "-M", "--inter-hunk-context=0", "--diff-algorithm=default", "--no-ext-diff", "--no-textconv"),
+    *("--no-color", "--no-relative", "--full-index", "--src-prefix=a/", "--dst-prefix=b/", "--ignore-submodules=none"),
     "--submodule=short",
 ]
 
@@ -83,6 +72,7 @@ class Mirror:
 
     `sandbox`: what holds a git that reads files which others wrote. `cone`: the folders that its worktrees hold where
     work is done on a branch; none: everything. `default`: the repository's default branch, for `origin/HEAD`.
+    `submodules`: whether worktrees hold the files of submodules too, from mirrors of their own (`modules`).
     """
 
     def __init__(
@@ -94,6 +84,7 @@ class Mirror:
         sandbox: Sandbox = OPEN,
         cone: Sequence[str] = (),
         default: str = "",
+        submodules: bool = False,
     ) -> None:
         self.path = path.parent.resolve() / path.name
         self.access = access
@@ -103,6 +94,9 @@ class Mirror:
         self.sandbox = sandbox
         self.cone = tuple(cone)
         self.default = default
+        self.submodules = submodules
+        self.root = self  # where it is a submodule's: the mirror of the watched repository
+        self.modules: dict[str, Mirror] = {}  # those of submodules, by address; the root has them all
         self._timeout = timeout
         self._ready = False
         self._damaged = False
@@ -144,8 +138,8 @@ class Mirror:
 
     @property
     def damaged(self) -> bool:
-        """Whether a command found it so; until `ensure` has made it anew."""
-        return self._damaged
+        """Whether a command found it so, or a submodule's; until `ensure` has made it anew."""
+        return self._damaged or any(module.damaged for module in list(self.modules.values()))
 
     def ensure(self) -> None:
         """Make the mirror if there is none or it is damaged, finish what a crash left half-made, and greet the remote.
@@ -153,9 +147,15 @@ class Mirror:
         Raises Missing when the URL is no git repository or refuses the token, Retry when it is out of reach.
         Free of charge once it has succeeded.
         """
+        if not (self._ready and self.path.is_dir()):
+            self.remote_sha("refs/heads/main")
+        for mirror in (self, *(module for module in list(self.modules.values()) if module.damaged)):
+            mirror.make()
+
+    def make(self) -> None:
+        """As `ensure`, without a word to the remote."""
         if self._ready and self.path.is_dir():
             return
-        self.remote_sha("refs/heads/main")
         self.base.mkdir(parents=True, exist_ok=True)
         with self.lock:
             for left_over in self.base.glob(f"{TRASH}*"):
@@ -181,6 +181,8 @@ class Mirror:
             try:
                 self._fetch(refs, f"+refs/heads/*:{_BRANCHES}*", "+refs/tags/*:refs/tags/*")
             except MalformedObject:
+                if not refs:
+                    raise
                 self._fetch(refs)
 
     def _fetch(self, refs: Sequence[str], *patterns: str) -> None:
@@ -192,7 +194,7 @@ class Mirror:
         wanted = list(dict.fromkeys(refs))
         while wanted or patterns:
             try:
-                self._remote(
+                self.remote(
                     *("fetch", "--quiet", "--prune", "--no-tags", "--no-write-fetch-head"),
                     *("--no-recurse-submodules", "--no-auto-maintenance", "--end-of-options", self.access.url),
                     *(*patterns, *(f"+{ref}:{tracking(ref)}" for ref in wanted)),
@@ -211,7 +213,7 @@ class Mirror:
 
     def remote_sha(self, ref: str) -> str | None:
         """Where `ref` is on the remote now; None when it is not there. Raises as `fetch`."""
-        listed = self._remote("ls-remote", "--end-of-options", self.access.url, _rev(ref), packets=True)
+        listed = self.remote("ls-remote", "--end-of-options", self.access.url, _rev(ref), packets=True)
         if not listed.packets:
             # Git takes a web page of one line, or an empty answer, for an old server's empty repository.
             raise no_git_host(self.access)
@@ -247,7 +249,7 @@ class Mirror:
         outcome is unknown, Missing as `fetch`.
         """
         ref = f"refs/heads/{branch}"
-        pushed = self._remote(
+        pushed = self.remote(
             *["push", "--porcelain", "--no-verify", "--no-follow-tags", "--no-recurse-submodules", "--no-signed"],
             *(
                 f"--force-with-lease={ref}:{expect or ''}",
@@ -361,7 +363,7 @@ class Mirror:
             )
         )
 
-    def _remote(
+    def remote(
         self,
         *args: str,
         at: Place | None = None,
@@ -369,6 +371,8 @@ class Mirror:
         accept: Sequence[int] = (0,),
         packets: bool = False,
     ) -> Result:
+        """Run git with the remote, told apart by who has to know: Missing, Retry, else GitError."""
+
         def ask() -> Result:
             brings = at is not None and args[0] == "fetch"
             with checked_first(self.place, self.base, f"{TRASH}fetch-") if brings else nullcontext(at) as place:

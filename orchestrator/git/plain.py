@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from orchestrator.git.content import leads_out, targets
+from orchestrator.git.gitmodules import gitlinks
 from orchestrator.git.mirror import Mirror
 
 _FILE = "100644"
@@ -20,7 +21,9 @@ def without_ways_out(mirror: Mirror, sha: str) -> str:
     `sha` itself where there is none.
     """
     leading = targets(mirror, sha)
-    outward = {path for path in leading if leads_out(path, leading)}
+    # What lies behind the links of a submodule is not known here, so no way leads through one.
+    modules = dict.fromkeys(gitlinks(mirror, sha), "/") if leading else {}
+    outward = {path for path in leading if leads_out(path, leading | modules)}
     if not outward:
         return sha
     made: dict[str, str] = {}

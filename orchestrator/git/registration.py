@@ -2,11 +2,14 @@
 
 The index that the checkout left, the commit that it shows, the zero line, the folders of a part, a mark for as long as
 a creation lasts, and one where attributes name filters. Two refs of the mirror keep its objects:
-`refs/orchestrator/start/<name>`, where it began, and `refs/orchestrator/head/<name>`, what was collected last.
+`refs/orchestrator/start/<name>`, where it began, and `refs/orchestrator/head/<name>`, what was collected last. A
+submodule is a worktree too, in a mirror of its own, and is noted there in the same way.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -18,9 +21,10 @@ from orchestrator.git import cone, lfs
 from orchestrator.git.disk import small, write_whole
 from orchestrator.git.environment import Place, Scratch
 from orchestrator.git.mirror import TRASH, Mirror
+from orchestrator.git.modules import module
 from orchestrator.git.run import Result
 from orchestrator.git.salvage import keep
-from orchestrator.git.shared_clone import SharedClone, copied
+from orchestrator.git.shared_clone import SharedClone, copied, is_real
 from orchestrator.git.zero_line import ZeroLine
 
 ANY = (0, 1, 128)  # exit codes of a question whose answer may be "there is none"
@@ -31,17 +35,58 @@ _ON_BRANCH = re.compile(rb"ref:\s*(refs/heads/[^\s~^:?*\[\\\x00-\x1f\x7f]+)\s*")
 
 
 class Registration:
-    """The worktree at `path` as `mirror` has it, or does not have it yet."""
+    """The worktree at `path` as `mirror` has it, or does not have it yet. `top`: the outermost one that it lies in."""
 
-    def __init__(self, mirror: Mirror, path: Path) -> None:
+    def __init__(self, mirror: Mirror, path: Path, within: Registration | None = None, called: str = "") -> None:
+        """`within`: the worktree that has this one for a submodule, where it is `called` so."""
         self.mirror = mirror
         self.path = path
-        self.folder = mirror.path / "trees" / path.name
-        self.clone = SharedClone(mirror, path)
-        self.start = f"refs/orchestrator/start/{path.name}"
-        self.collected = f"refs/orchestrator/head/{path.name}"
+        self.top: Path = within.top if within else path
+        self.depth: int = within.depth + 1 if within else 0
+        self.name = _name_inside(self.top, path) if within else path.name
+        self.folder = mirror.path / "trees" / self.name
+        self.clone: SharedClone = SharedClone(
+            mirror, self.top, f"{within.clone.inner}/modules/{called}" if within else ".git"
+        )
+        self.start = f"refs/orchestrator/start/{self.name}"
+        self.collected = f"refs/orchestrator/head/{self.name}"
         self.files = Place(mirror.path, None, path)
-        self._linked = mirror.path / "worktrees" / path.name  # where version 0.1 registered it, with git's own means
+        self._linked = mirror.path / "worktrees" / self.name  # where version 0.1 registered it, with git's own means
+
+    def submodule(self, path: str, name: str, url: str) -> Registration:
+        """The worktree in the folder `path` of this one, of the repository at `url`."""
+        return Registration(module(self.mirror, url), self.path / path, self, name)
+
+    @property
+    def submodules(self) -> list[tuple[str, Registration]]:
+        """Those whose files were brought, by their folders."""
+        noted = small(self._modules, 16_000_000)
+        return [(path, self.submodule(path, name, url)) for path, name, url in json.loads(noted or b"[]")]
+
+    def note_submodules(self, brought: Sequence[tuple[str, str, str]]) -> None:
+        """Note folder, name and address of each, before the first one is begun."""
+        write_whole(self._modules, json.dumps(brought).encode())
+
+    @property
+    def _modules(self) -> Path:
+        return self.folder / "modules.json"
+
+    @property
+    def declares(self) -> bool:
+        """Whether the commit that was checked out can have submodules."""
+        made = self.as_made()
+        return made is not None and declares(made[0])
+
+    @property
+    def stores(self) -> tuple[Path, ...]:
+        """All folders of objects, those of Git LFS too, that the clone and those of its submodules borrow from."""
+        inner = (store for _, known in self.submodules for store in known.stores)
+        return tuple(dict.fromkeys((*self.mirror.lent, *inner)))
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its folder is one, and its clone too, and no link leads to either from the outermost worktree."""
+        return is_real(self.path, self.top) and self.clone.is_there
 
     def call(
         self,
@@ -143,17 +188,36 @@ class Registration:
     def withdraw(self) -> list[Path]:
         """Move folder and registration out of the way, at once; returns what is then to be deleted.
 
-        What was collected and neither the remote nor a salvage ref has is saved first.
+        What was collected and neither the remote nor a salvage ref has is saved first. A submodule's folder goes with
+        the one around it.
         """
         if not self.exists:
             return []
         tip = self.mirror.sha(self.collected)
         if tip is not None:
-            keep(self.mirror, self.path.name, tip)
-        trash = []
-        for path in filter(os.path.lexists, (self.path, self.folder, self._linked)):
-            away = self.mirror.base / f"{TRASH}{self.path.name}-{uuid.uuid4().hex}"
+            keep(self.mirror, self.name, tip)
+        inner, trash = self.submodules, []
+        own = () if self.depth else (self.path, self._linked)
+        for path in filter(os.path.lexists, (*own, self.folder)):
+            away = self.mirror.base / f"{TRASH}{self.name}-{uuid.uuid4().hex}"
             Path(path).rename(away)
             trash.append(away)
         self.mirror.update(f"delete {self.start}", f"delete {self.collected}")
-        return trash
+        return [*trash, *(path for _, known in inner if known.mirror.path.is_dir() for path in known.withdraw())]
+
+
+def declares(index: Path) -> bool:
+    """Whether the index that a checkout left names `.gitmodules`."""
+    return b".gitmodules" in copied(index)
+
+
+def outermost(name: str) -> str:
+    """The name of the worktree that the one of this name, which may be a submodule's, lies in."""
+    return name.rpartition(".")[2]
+
+
+def _name_inside(top: Path, path: Path) -> str:
+    """For a submodule: its folder and where that is, and behind the last dot the outermost worktree."""
+    inner = str(path.relative_to(top))
+    digest = hashlib.sha256(os.fsencode(inner)).hexdigest()[:8]
+    return f"{re.sub('[^A-Za-z0-9_]', '-', path.name)[:40]}-{digest}.{top.name}"

@@ -32,11 +32,13 @@ _UNFINISHED_FOLDERS = ("rebase-merge", "rebase-apply", "sequencer")
 
 
 class SharedClone:
-    """The folder `.git` of the worktree at `top`."""
+    """The folder `.git` of the worktree at `top`, or the one in there that is a submodule's, with its name `inner`."""
 
-    def __init__(self, mirror: Mirror, top: Path) -> None:
+    def __init__(self, mirror: Mirror, top: Path, inner: str = ".git") -> None:
         self._mirror = mirror
-        self.folder = top / ".git"
+        self._top = top
+        self.inner = inner
+        self.folder = top / inner
 
     @property
     def objects(self) -> Path:
@@ -78,6 +80,16 @@ class SharedClone:
             (self.folder / "info/sparse-checkout").write_bytes(cone)
         (self.folder / "HEAD").write_text(f"{sha}\n" if branch is None else f"ref: refs/heads/{branch}\n")
 
+    def belongs_to(self, folder: Path) -> None:
+        """Let git find its way between this clone, which is a submodule's, and the `folder` of its files."""
+        (folder / ".git").write_text(f"gitdir: {os.path.relpath(self.folder, folder)}\n", "utf-8", "surrogateescape")
+        self.configure(f"[core]\n\tworktree = {quoted(os.path.relpath(folder, self.folder))}\n")
+
+    def configure(self, more: str) -> None:
+        """Write more into the config of a clone that nobody has used yet."""
+        with (self.folder / "config").open("ab") as file:
+            file.write(os.fsencode(more))
+
     def exclude(self, patterns: Iterable[str]) -> None:
         """Let the clone's own `git add` and `git status` pass over what these patterns of `.gitignore` name."""
         file = self.folder / "info" / "exclude"
@@ -104,21 +116,11 @@ class SharedClone:
 
     def head(self) -> str | None:
         """The commit that is checked out, by what stands in the files; None when there is none."""
-        name, refs = b"HEAD", None
-        for _ in range(5):
-            said = small(self.folder / os.fsdecode(name)) if b".." not in name else b""
-            if _SHA.fullmatch(said.strip()):
-                return said.strip().decode()
-            symbolic = _SYMBOLIC.fullmatch(said)
-            if symbolic is None:
-                refs = dict(self._packed()) if refs is None else refs
-                return refs.get(os.fsdecode(name))
-            name = symbolic[1]
-        return None
+        return head_of(self.folder)
 
     def tips(self) -> list[str]:
         """The commits of its branches and of its stash, that of HEAD first, each once; none that its remote shows."""
-        packed = list(self._packed())
+        packed = list(_packed(self.folder))
         remote = {sha for name, sha in packed if name.startswith("refs/remotes/")}
         found = [self.head() or ""]
         found += [sha for name, sha in packed if name.startswith("refs/heads/") or name == "refs/stash"]
@@ -161,11 +163,11 @@ class SharedClone:
 
     def _is_own(self, path: Path) -> bool:
         """Whether each folder on the way to the file is one, and no link."""
-        return all(folder.is_dir() and not folder.is_symlink() for folder in self._folders(path))
+        return is_real(path.parent, self._top)
 
     def _folders(self, path: Path) -> list[Path]:
-        inner = path.parent.relative_to(self.folder.parent)
-        return [self.folder.parent.joinpath(*inner.parts[:depth]) for depth in range(len(inner.parts) + 1)]
+        inner = path.parent.relative_to(self._top)
+        return [self._top.joinpath(*inner.parts[:depth]) for depth in range(len(inner.parts) + 1)]
 
     def _config(self, base: str, cone: bool) -> bytes:
         remote = (
@@ -182,14 +184,46 @@ class SharedClone:
         pairs = (os.fsdecode(line).split(" ", 1) for line in listed.out.splitlines())
         return {ref: sha for sha, ref in pairs}
 
-    def _packed(self) -> Iterator[tuple[str, str]]:
-        for sha, name in _PACKED.findall(small(self.folder / "packed-refs", 16_000_000)):
-            yield os.fsdecode(name), sha.decode()
-
     def _loose(self) -> Iterator[Path]:
         yield self.folder / "refs/stash"
         for folder, _, names in os.walk(self.folder / "refs/heads"):
             yield from (Path(folder, name) for name in sorted(names))
+
+
+def is_real(folder: Path, top: Path) -> bool:
+    """Whether the folder is there and no link leads to it from `top`."""
+    inner = folder.relative_to(top)
+    ways = [top.joinpath(*inner.parts[:depth]) for depth in range(len(inner.parts) + 1)]
+    return all(way.is_dir() and not way.is_symlink() for way in ways)
+
+
+def head_of(repository: Path) -> str | None:
+    """The commit that is checked out there, by what stands in the files; None when there is none."""
+    name, refs = b"HEAD", None
+    for _ in range(5):
+        said = small(repository / os.fsdecode(name)) if b".." not in name else b""
+        if _SHA.fullmatch(said.strip()):
+            return said.strip().decode()
+        symbolic = _SYMBOLIC.fullmatch(said)
+        if symbolic is None:
+            refs = dict(_packed(repository)) if refs is None else refs
+            return refs.get(os.fsdecode(name))
+        name = symbolic[1]
+    return None
+
+
+def checked_out(folder: Path) -> str | None:
+    """The commit of the repository whose work tree is `folder`; None when there is none."""
+    git = folder / ".git"
+    said = small(git).strip()
+    if said.startswith(b"gitdir: "):
+        git = folder / os.fsdecode(said.removeprefix(b"gitdir: "))
+    return head_of(git)
+
+
+def _packed(repository: Path) -> Iterator[tuple[str, str]]:
+    for sha, name in _PACKED.findall(small(repository / "packed-refs", 16_000_000)):
+        yield os.fsdecode(name), sha.decode()
 
 
 def _by_bytes(pair: tuple[str, str]) -> bytes:

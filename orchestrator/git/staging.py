@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import Refused
-from orchestrator.git import byproducts, cone, content, filters, lfs
+from orchestrator.git import byproducts, cone, filters, lfs
 from orchestrator.git.environment import EMPTY_TREE, Place, Scratch
 from orchestrator.git.pointers import stored_at
 from orchestrator.git.registration import ANY, Registration
@@ -96,7 +96,7 @@ class Staging:
         self.folder = folder
         (folder / "objects").mkdir()
         mirror = known.mirror
-        walls = Walls(write=(folder,), read=(mirror.path, known.path))
+        walls = Walls(write=(folder,), read=(mirror.path, known.top))
         self._walled = Scratch(
             folder,
             (mirror.store, known.clone.objects),
@@ -187,21 +187,18 @@ class Staging:
             tuple(large),
         )
 
-    def standing(self) -> tuple[list[str], list[str]]:
-        """For a zero line: what differs from the checkout now, and what is ignored."""
+    def standing(self, but: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+        """For a zero line: what differs from the checkout now, `but` these paths apart, and what is ignored."""
         differing, ignored = self._look()
+        differing = [(tag, path) for tag, path in differing if not _within(path, but)]
         marked = self._marked([path for tag, path in differing if tag == "?" and not path.endswith("/")])
         found = [path for _, path in differing if not _within(path, [f"{folder}/" for folder in marked])]
         return found, ignored
 
-    def own_repositories(self) -> list[str]:
-        """Nested repositories that git would see; package managers leave others in ignored folders."""
+    def seen(self, nested: Sequence[str]) -> list[str]:
+        """Of nested repositories those that git would see; package managers leave others in ignored folders."""
         # `./`, because a name that begins with a colon would be read as a pattern.
-        return [
-            path
-            for path in content.nested(self._known.path)
-            if self.call("check-ignore", "-q", "--", f"./{path}", accept=ANY).code != 0
-        ]
+        return [path for path in nested if self.call("check-ignore", "-q", "--", f"./{path}", accept=ANY).code != 0]
 
     def unmerged(self) -> list[str]:
         """The paths with conflicts in the index of the worktree's clone."""
@@ -210,10 +207,14 @@ class Staging:
         found = self.call("ls-files", "--unmerged", "-z", accept=(0, 128), index="theirs").names
         return [entry.partition("\t")[2] for entry in found]
 
-    def diff(self, changes: Changes, most: int) -> bytes:
-        """What changed in tracked files since the head, as a diff; at most `most` bytes."""
+    def diff(self, changes: Changes, most: int, folder: str = "") -> bytes:
+        """What changed in tracked files since the head, as a diff; at most `most` bytes.
+
+        `folder`: where the worktree itself lies, for the names.
+        """
         paths = [f":(literal){path}" for path in changes.tracked[:_SHOWN_MOST]]
-        return self.call("diff", "--no-color", *_PLAIN_DIFF, self._head, "--", *paths, cut=most).out
+        names = (f"--src-prefix=a/{folder}", f"--dst-prefix=b/{folder}")
+        return self.call("diff", "--no-color", *_PLAIN_DIFF, *names, self._head, "--", *paths, cut=most).out
 
     def tree(self, changes: Changes, restored: bytes = b"") -> str:
         """The head with these changes, as a tree that the mirror has. Refused above 256 MiB.

@@ -45,6 +45,7 @@ _NOT_FOUND = re.compile(
     r"repository '.*' not found|Repository not found|requested URL returned error: (?:404|410)"
     r"|does not appear to be a git repository"
 )
+_NOT_SERVED = re.compile(r"not our ref|Server does not allow request for unadvertised object")
 _NO_GIT_HOST = re.compile(r"is this a git repository|not valid: |dumb http transport|http-push")
 _NO_HTTPS = re.compile(r"remote-https?' is not a git command|Unable to find remote helper", re.IGNORECASE)
 _CERTIFICATE = re.compile(r"certificate", re.IGNORECASE)
@@ -70,6 +71,15 @@ _NOT_WRITTEN = re.compile(
 
 class MalformedObject(Refused):
     """What was to be fetched holds an object that a check of git's refuses."""
+
+
+class Unreachable(Missing):
+    """A remote that does not serve us until somebody acts. `why`: the same in few words, without what is to be done."""
+
+    def __init__(self, sentence: str, why: str, redirects: bool = False) -> None:
+        super().__init__(sentence)
+        self.why = why
+        self.redirects = redirects
 
 
 @dataclass(frozen=True)
@@ -177,35 +187,47 @@ def _of_the_operator(said: Said, access: Access) -> Missing | None:
     """What somebody at this machine can mend, or nobody else."""
     url, told = access.url, said.told
     if _REDIRECTED.search(said.own):
-        return Missing(f"{url} redirects elsewhere, where the token is not sent. Was it renamed? Check GITHUB_REPO.")
+        sentence = f"{url} redirects elsewhere, where the token is not sent. Was it renamed? Check GITHUB_REPO."
+        return Unreachable(sentence, "it redirects elsewhere, where the token is not sent", redirects=True)
     if _PROXY.search(said.own):
-        return Missing(f"The proxy on the way to {url} lets nothing through. Check HTTPS_PROXY and NO_PROXY. {told}")
+        sentence = f"The proxy on the way to {url} lets nothing through. Check HTTPS_PROXY and NO_PROXY. {told}"
+        return Unreachable(sentence, "the proxy on the way lets nothing through")
     if _TOKEN.search(said.own) and not _LATER.search(said.host):
-        return Missing(
+        return Unreachable(
             f"{url} refuses the token. Check that GITHUB_TOKEN is valid and may read and write the contents of this "
-            f"repository. {told}"
+            f"repository. {told}",
+            "it refuses the daemon's token" if access.token else "it asks for a login",
         )
     if _NOT_FOUND.search(said.own):
-        return Missing(f"There is no repository at {url}, or the token may not see it. Check GITHUB_REPO.")
+        sentence = f"There is no repository at {url}, or the token may not see it. Check GITHUB_REPO."
+        hidden = "there is no repository, or the daemon's token may not see it"
+        return Unreachable(sentence, hidden if access.token else "there is no repository that anybody may see")
     if _NO_GIT_HOST.search(said.own):
         return no_git_host(access)
     if _NO_HTTPS.search(said.own):
         return Missing("The installed git cannot use HTTPS: it has no `git-remote-https`. Install git whole.")
     if _CERTIFICATE.search(said.own):
-        return Missing(f"The certificate of {url} is not trusted. {told}")
+        return Unreachable(f"The certificate of {url} is not trusted. {told}", "its certificate is not trusted")
     if found := _NOT_WRITTEN.search(said.own):
         return Missing(
             f"What comes from {url} cannot be written on this machine. Check the disk, and whose the daemon's folder "
             f"is. Git said: {found[0]}"
         )
     if 400 <= said.code < 500 and said.code not in (403, *_PASSING_CODES):
-        return Missing(f"The git host of {url} does not take the daemon's request. Check GITHUB_API_URL. {told}")
+        sentence = f"The git host of {url} does not take the daemon's request. Check GITHUB_API_URL. {told}"
+        return Unreachable(sentence, f"its host answers {said.code}")
     return None
 
 
-def no_git_host(access: Access) -> Missing:
+def no_git_host(access: Access) -> Unreachable:
     """The answer was no git at all."""
-    return Missing(f"{access.url} is not a git repository or its host is not a git host. Check GITHUB_API_URL.")
+    sentence = f"{access.url} is not a git repository or its host is not a git host. Check GITHUB_API_URL."
+    return Unreachable(sentence, "it is no git repository")
+
+
+def not_served(asked: Result) -> bool:
+    """Whether the host does not give a commit that was asked for by its name, since it has none or not for this."""
+    return asked.code != 0 and _NOT_SERVED.search(asked.err.decode("utf-8", "replace")) is not None
 
 
 def absent_ref(error: GitError) -> str | None:

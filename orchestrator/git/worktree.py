@@ -7,6 +7,9 @@ kept first under `refs/orchestrator/salvage/<name>/<n>` in the mirror (or, when 
 Its `.git` is a clone that borrows the mirror's objects (`SharedClone`): git works in it as in any clone, and nothing
 that is written there reaches the mirror but by `collect` and `save`.
 
+A submodule in it (`Checkout`) is a worktree of its own mirror, and is saved as such. What `collect` takes of it is the
+commit that it shows, where somebody moved it since the work began and others can fetch that commit.
+
 Guaranteed: no repository, config or index that others wrote is ever used by a command of ours, which name the mirror,
 the work tree and an index of our own (A32, A33); nothing outside of the mirror's folder is deleted. What `collect`
 commits is what changed since the work began: after the checkout with its conversions, and after `work_begins`.
@@ -20,23 +23,26 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.errors import Refused
 from orchestrator.git import byproducts, cone, content, filters, lfs
-from orchestrator.git.disk import changed_since, discard, discard_later, small, write_whole
-from orchestrator.git.environment import EMPTY_TREE, Place
-from orchestrator.git.index import looked_at
+from orchestrator.git.checkout import OURS, Checkout, Lacking, Terms
+from orchestrator.git.disk import changed_since, discard, discard_later
+from orchestrator.git.environment import EMPTY_TREE
+from orchestrator.git.gitmodules import GITLINK
 from orchestrator.git.lfs import Pointer
-from orchestrator.git.lfs_transfer import LfsServer
 from orchestrator.git.mirror import LARGEST_DIFF, Mirror
 from orchestrator.git.pointers import adopt, pointers
 from orchestrator.git.registration import Registration
 from orchestrator.git.run import GitError
 from orchestrator.git.salvage import UNSAID, keep, keep_tree
 from orchestrator.git.staging import Changes, Staging, staging
+from orchestrator.git.submodules import check_move, moved, moves, standing
 from orchestrator.git.zero_line import ZeroLine
 
 IGNORED_MOST = 16 * 1024 * 1024  # bytes of ignored files that are saved
@@ -51,14 +57,16 @@ class Collected:
     """What `collect` made: the new HEAD, and what it left out, folders ending in `/`.
 
     `byproducts`: byte code, caches and the like; `ignored`: what the repository's own rules ignore, made since the work
-    began; `kept`: whether some of the latter, a stash or another branch was saved, since no commit of HEAD holds it.
-    `filtered`: whether attributes may give a path that was written a filter (`filters.unfiltered`); `server`: that of
-    Git LFS, where it is at work here, and `large` each new pointer, by its path.
+    began; `inside`: what was changed in the files of submodules; `kept`: whether some of these two, a stash or another
+    branch was saved, since no commit of HEAD holds it. `filtered`: whether attributes may give a path that was written
+    a filter (`filters.unfiltered`); `server`: that of Git LFS, where it is at work here, and `large` each new pointer,
+    by its path.
     """
 
     head: str
     byproducts: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
     kept: bool = False
     filtered: bool = False
     server: str = ""
@@ -69,62 +77,47 @@ class Worktree:
     """The worktree at `path`, which lies in the folder of `mirror`; it need not exist yet."""
 
     def __init__(self, mirror: Mirror, path: Path) -> None:
-        self.path = path.parent.resolve() / path.name
-        inside = mirror.base in self.path.parents and self.path != mirror.path and mirror.path not in self.path.parents
+        path = path.parent.resolve() / path.name
+        inside = mirror.base in path.parents and path != mirror.path and mirror.path not in path.parents
         if not inside or not _NAME.fullmatch(path.name):
             raise ValueError(f"{path} is no place for a worktree of {mirror.path}")
-        self.mirror = mirror
-        self.name = path.name
-        self._known = Registration(mirror, self.path)
+        self._take(Registration(mirror, path))
 
-    def create(self, sha: str, branch: str | None, base: str = "") -> None:
+    def _take(self, known: Registration) -> None:
+        self.path = known.path
+        self.mirror = known.mirror
+        self.name = known.name
+        self._known = known
+
+    @property
+    def borrows(self) -> tuple[Path, ...]:
+        """The folders of objects without which git does not work in it."""
+        return self._known.stores
+
+    def create(self, sha: str, branch: str | None, base: str = "", terms: Terms = OURS) -> tuple[Lacking, ...]:
         """Make the worktree at `sha`, on `branch` (set to `sha`) or detached, in place of whatever is there.
 
         `base`: the remote's branch that is a local branch too. A detached one holds everything, whatever the mirror's
-        cone is: a review or a test of a part would pass for one of the whole.
+        cone is: a review or a test of a part would pass for one of the whole. Returns the submodules that are empty.
+        Raises Retry as `Checkout.write`.
         """
-        known, narrow = self._known, self.mirror.cone if branch is not None else ()
         with self.mirror.lock:
             trash = self._replace("another attempt took its place")
-            known.begin()
-            self.mirror.update(f"update {known.start} {sha}")
+            self._known.begin()
         self.path.mkdir(parents=True)
-        if narrow:
-            known.narrow(narrow)
-        known.clone.make(sha, branch, base, cone.patterns(narrow) if narrow else b"")
-        known.clone.exclude(byproducts.PATTERNS)
-        # The slow half: writing files needs no lock, and would keep every other item waiting.
-        self.mirror.call("reset", "--hard", "--quiet", at=Place(known.clone.folder, None, self.path))
-        index = known.clone.index.read_bytes()
-        known.filtered = filters.named(self.path, index)
-        if known.filtered:
-            self._bring_contents(index)
-        known.finished(sha)
-        known.clone.believe_index()
+        checkout = Checkout(terms)
+        checkout.write(self._known, sha, branch, base, self.mirror.cone if branch is not None else ())
         discard_later(trash)
-
-    def _bring_contents(self, index: bytes) -> None:
-        """Put the contents of Git LFS in the place of their pointers in a fresh checkout, where they can be had."""
-        known, store = self._known, self.mirror.large
-        server = known.lfs()
-        if not server:
-            return
-        at = Place(known.clone.folder, None, self.path)
-        paths = self.mirror.call("ls-files", "-z", f":(attr:filter={lfs.NAME})", at=at).paths
-        read = ((path, lfs.Pointer.read(small(self.path / path, lfs.LONGEST + 1))) for path in paths)
-        wanted = {path: one for path, one in read if one is not None}
-        store.use(wanted.values())  # after the mark `filtered` was made, whose age `housekeeping` goes by
-        if wanted:
-            LfsServer(server, self.mirror.access).fetch(list(wanted.values()), store)
-        placed = {path for path, one in wanted.items() if store.has(one) and store.place(one, self.path / path)}
-        write_whole(known.clone.index, looked_at(index, self.path, placed))
-        known.clone.use_lfs()
+        return tuple(checkout.lacking)
 
     def work_begins(self) -> None:
         """Take what stands here now for the zero line: what was copied in or left by set-up commands is no change."""
+        modules = standing(self._known)
+        for inner in self._submodules():
+            inner.work_begins()
         with staging(self._known, self.head()) as files:
-            differing, ignored = files.standing()
-        self._known.zero_line = ZeroLine.of(self.path, differing, ignored)
+            differing, ignored = files.standing(list(modules))
+        self._known.zero_line = ZeroLine.of(self.path, differing, ignored, modules)
         left = ("/" + _SPECIAL.sub(r"\\\1", path) for path in differing if "\n" not in path)
         self._known.clone.exclude((*byproducts.PATTERNS, *left))
 
@@ -137,19 +130,25 @@ class Worktree:
     def settle(self) -> None:
         """Let somebody go on in it whose last command was killed; the files stay as they are."""
         self._known.clone.settle()
+        for inner in self._submodules():
+            inner.settle()
 
     def save(self, name: str, why: str = UNSAID) -> str | None:
         """Keep the commits, stashes and files that only this worktree has; the worktree is unchanged.
 
         Ignored files that are new are kept too, up to 16 MiB; byproducts are not. `why` as in `salvage.keep`. Returns
         the kept commit of the files (the same one again when nothing changed since), else of a stash or another
-        branch; None when all of it is known to the remote. Nested repositories are left out. Raises GitError or OSError
-        when the files cannot be read.
+        branch; None when all of it is known to the remote. Submodules are kept each in their own mirror; other nested
+        repositories are left out. Raises GitError or OSError when the files cannot be read.
         """
+        for inner in self._submodules():
+            inner.save(inner.name, why)
         head = self._known.head_or_start()
         aside = self._keep_commits(name, why, head)
         tree = self._snapshot(head)
         if head is not None and tree in (EMPTY_TREE, self._tree_of(head)):
+            if self._known.depth and head == self.mirror.sha(self._known.start):
+                return aside  # a gitlink led to it, whatever the branches say
             return keep(self.mirror, name, head, why) or aside
         return aside if tree == EMPTY_TREE else keep_tree(self.mirror, name, tree, head, why)
 
@@ -171,15 +170,17 @@ class Worktree:
                 "The work no longer builds on the commit that it started from (the history was rewritten or another "
                 "branch was checked out), so it was not pushed. It is kept in the worktree."
             )
-        known.clone.settle()
+        self.settle()
+        modules, nested = standing(self._known), content.nested(self.path)
         with staging(known, head) as files:
             if conflicts := files.unmerged():
                 raise Refused(f"A merge was left with conflicts in `{conflicts[0]}`, so nothing was pushed.")
-            for path in files.own_repositories():
+            for path in files.seen(_beside(modules, nested)):
                 raise content.refused_nested(path)
-            found = files.changes()
+            found = files.changes(list(modules))
             filtered = known.filtered or head != start or any(map(filters.is_attributes, found.own))
             restored = b"" if head == start else self._not_the_agents(start, head, found)
+            restored += moves(self._known, modules, head)
             for path in found.large:
                 lfs.check_size(content.shown(path), self.path / path)
             small_ones = [path for path in found.own if path not in found.large]
@@ -191,7 +192,7 @@ class Worktree:
                 if refused is None:
                     raise
                 raise refused from error
-            content.check_tree(self.mirror, start, tree)
+            content.check_tree(self.mirror, start, tree, lambda *moved: check_move(self.mirror, start, *moved))
             if held := known.holds:
                 cone.check_kept(self.mirror, held, start, tree)
             if tree != before:
@@ -203,7 +204,8 @@ class Worktree:
             known.clone.move(head, files.index)
         server = known.lfs() if filtered else ""
         made = self._objects(start, head) if server else ()
-        return Collected(head, found.byproducts, found.ignored, kept, filtered, server, made)
+        inside, kept_inside = self._keep_inside()
+        return Collected(head, found.byproducts, found.ignored, inside, kept or kept_inside, filtered, server, made)
 
     def head(self) -> str:
         """The commit that is checked out. Raises GitError when there is none."""
@@ -213,11 +215,24 @@ class Worktree:
         return head
 
     def modified(self) -> tuple[list[str], bytes]:
-        """The tracked files that whoever worked here changed, in commits or not, and the diff of up to 16 MiB."""
+        """The tracked files that whoever worked here changed, in commits or not, and the diff of up to 16 MiB.
+
+        A submodule that is at another commit is one of them, and so are its files.
+        """
         start = self.mirror.sha(self._known.start)
+        folder = "".join(f"{part}/" for part in self.path.relative_to(self._known.top).parts)
         with staging(self._known, start) as files:
             found = files.changes(content.nested(self.path))
-            return list(found.tracked), files.diff(found, LARGEST_DIFF) if found.tracked else b""
+            changed, shown = list(found.tracked), files.diff(found, LARGEST_DIFF, folder) if found.tracked else b""
+        for path, (before, now) in moved(self._known, standing(self._known)).items():
+            changed.append(path)
+            shown += os.fsencode(f"Submodule {folder}{path} {before}..{now}\n")
+        for inner in self._submodules():
+            names, more = inner.modified()
+            within = inner.path.relative_to(self.path)
+            changed += [f"{within}/{name}" for name in names]
+            shown += more
+        return changed, shown[:LARGEST_DIFF]
 
     def remove(self) -> None:
         """Unregister and delete the worktree. Absent is fine."""
@@ -260,10 +275,12 @@ class Worktree:
 
     def _leaves_out(self) -> bool:
         """Whether `save` cannot keep all of the folder."""
-        if not self.path.is_dir() or not content.nested(self.path):
+        nested = content.nested(self.path) if self.path.is_dir() else []
+        others = _beside([str(inner.path.relative_to(self.path)) for inner in self._submodules()], nested)
+        if not others:
             return False
         with staging(self._known, self._known.head_or_start()) as files:
-            return bool(files.own_repositories())
+            return bool(files.seen(others))
 
     def _set_aside(self) -> None:
         number = 1
@@ -336,7 +353,7 @@ class Worktree:
             mode, _, sha, _, how = entry.removeprefix(":").split(" ")
             # What is untracked and still there was taken out of the index on purpose.
             by_all = how in "MT" or (how == "D" and not os.path.lexists(self.path / path))
-            if by_all and path not in moved and zero.holds(self.path, path):
+            if by_all and mode != GITLINK and path not in moved and zero.holds(self.path, path):
                 lines.append(os.fsencode(f"{mode} {sha}\t{path}\0"))
         return b"".join(lines)
 
@@ -346,6 +363,26 @@ class Worktree:
         found = pointers(self.mirror, (blob for _, blob in written))
         adopt(self.mirror.large, self._known.clone.folder / "lfs", found.values())
         return tuple((path, found[blob]) for path, blob in written if blob in found)
+
+    # -- submodules
+
+    def _submodules(self) -> list[Worktree]:
+        """Those that were brought and whose files are where they were put."""
+        there = (known for _, known in self._known.submodules if known.is_there)
+        return [_inside(known) for known in there if stat.S_ISREG(_mode(known.path / ".git"))]
+
+    def _keep_inside(self) -> tuple[tuple[str, ...], bool]:
+        """What was changed in submodules, which is saved, and whether anything had to be."""
+        names, kept = [], False
+        for inner in self._submodules():
+            with staging(inner._known, inner._known.head_or_start()) as files:
+                found = files.changes(content.nested(inner.path))
+            names += [str(inner.path.relative_to(self.path) / path) for path in found.own]
+            kept |= inner.save(inner.name, _IN_NO_COMMIT) is not None
+            more, kept_there = inner._keep_inside()
+            names += [str(inner.path.relative_to(self.path) / path) for path in more]
+            kept |= kept_there
+        return tuple(names), kept
 
     def _tree_of(self, sha: str) -> str:
         return self.mirror.call("rev-parse", "--verify", f"{sha}^{{tree}}").text
@@ -359,6 +396,22 @@ class Worktree:
         with staging(self._known, head) as files:
             found = files.changes(content.nested(self.path))
             return files.tree(self._with_ignored(found))
+
+
+def _inside(known: Registration) -> Worktree:
+    """The worktree that a submodule is."""
+    tree = Worktree.__new__(Worktree)
+    tree._take(known)
+    return tree
+
+
+def _beside(modules: Collection[str], nested: Sequence[str]) -> list[str]:
+    """Those of the nested repositories that are no submodule and lie in none."""
+    return [path for path in nested if not any(path == one or path.startswith(f"{one}/") for one in modules)]
+
+
+def _mode(path: Path) -> int:
+    return path.lstat().st_mode if os.path.lexists(path) else 0
 
 
 def _size(path: Path) -> int:

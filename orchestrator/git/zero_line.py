@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,15 +22,21 @@ Stand = tuple[str, tuple[int, ...]]  # what it is and holds; size, inode and tim
 
 @dataclass(frozen=True)
 class ZeroLine:
-    """`stood`: each path that differed from the checkout, by its content; `ignored`: names that git ignored then."""
+    """`stood`: each path that differed from the checkout, by its content; `ignored`: names that git ignored then.
+
+    `modules`: the commits that submodules were at.
+    """
 
     stood: dict[str, Stand] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
+    modules: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, top: Path, differing: Iterable[str], ignored: Iterable[str]) -> ZeroLine:
+    def of(
+        cls, top: Path, differing: Iterable[str], ignored: Iterable[str], modules: Mapping[str, str] | None = None
+    ) -> ZeroLine:
         """As it is now in the folder `top`."""
-        return cls({path: stand(top / path) for path in differing}, frozenset(ignored))
+        return cls({path: stand(top / path) for path in differing}, frozenset(ignored), dict(modules or {}))
 
     @classmethod
     def load(cls, file: Path) -> ZeroLine:
@@ -40,11 +46,12 @@ class ZeroLine:
         except FileNotFoundError:
             return cls()
         stood = {path: (str(content), tuple(about)) for path, (content, about) in kept["stood"].items()}
-        return cls(stood, frozenset(kept["ignored"]))
+        return cls(stood, frozenset(kept["ignored"]), kept["modules"])
 
     def store(self, file: Path) -> None:
         """Write it whole."""
-        write_whole(file, json.dumps({"stood": self.stood, "ignored": sorted(self.ignored)}).encode())
+        kept = {"stood": self.stood, "ignored": sorted(self.ignored), "modules": self.modules}
+        write_whole(file, json.dumps(kept).encode())
 
     def holds(self, top: Path, path: str) -> bool:
         """Whether the path is what it was."""

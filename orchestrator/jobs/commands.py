@@ -15,7 +15,7 @@ from pathlib import Path
 from orchestrator import process
 from orchestrator.clock import Stop
 from orchestrator.errors import Stopped
-from orchestrator.git.mirror import Mirror
+from orchestrator.git.worktree import Worktree
 from orchestrator.instance import instance_id
 from orchestrator.log import get
 from orchestrator.sandbox import Walls
@@ -25,29 +25,28 @@ from orchestrator.surroundings import Surroundings
 
 def run_command(
     command: str,
-    around: Surroundings,
+    tree: Worktree,
     told: dict[str, str],
-    mirror: Mirror,
     settings: Settings,
     run_id: str,
     output: Path,
     seconds: float,
     stop: Stop,
 ) -> process.Ended:
-    """Run one command to its end in the worktree that `around` belongs to, which is `told` these variables."""
-    tree = around.tree
+    """Run one command to its end in the worktree, which is `told` these variables."""
+    around = Surroundings(tree.path)
     with tempfile.TemporaryDirectory(prefix="orchestrator-", ignore_cleanup_errors=True) as scratch:
         ended = process.shell(
             command,
-            cwd=tree,
+            cwd=tree.path,
             env=process.clean_env(os.environ, **around.environment(told, settings.passed), TMPDIR=scratch),
             run_id=run_id,
             output=output,
             limits=process.Limits(total=seconds),
             stop=stop,
-            sandbox=mirror.sandbox,
-            # A command may change its worktree, whose `.git` borrows the mirror's objects.
-            walls=Walls((tree, around.caches, Path(scratch)), (mirror.store,), network=settings.command_network),
+            sandbox=tree.mirror.sandbox,
+            # A command may change its worktree, whose `.git` borrows objects of mirrors.
+            walls=Walls((tree.path, around.caches, Path(scratch)), tree.borrows, network=settings.command_network),
         )
     if ended.killed:
         get().warning("command_left_processes", command=command, ended=ended.killed)
@@ -70,22 +69,20 @@ def new_log(folder: Path, name: str) -> Path:
     return path
 
 
-def tear_down(tree: Path, mirror: Mirror, settings: Settings, stop: Stop) -> None:
+def tear_down(tree: Worktree, settings: Settings, stop: Stop) -> None:
     """Run `TEARDOWN_COMMANDS` where other commands ran, all of them, also after one that fails. Raises Stopped."""
-    around = Surroundings(tree)
+    around = Surroundings(tree.path)
     told = around.to_tear_down
     if told is None:
         return
     commands = settings.teardown_commands
-    if commands and not tree.is_dir():
+    if commands and not tree.path.is_dir():
         get().warning("not_torn_down", worktree=tree.name, reason="the worktree is gone", commands=list(commands))
         commands = ()
     for command in commands:
-        log = new_log(mirror.base, f"{tree.name}-teardown")
+        log = new_log(tree.mirror.base, f"{tree.name}-teardown")
         try:
-            ended = run_command(
-                command, around, told, mirror, settings, new_run(settings), log, settings.command_timeout, stop
-            )
+            ended = run_command(command, tree, told, settings, new_run(settings), log, settings.command_timeout, stop)
         except (OSError, ValueError) as error:
             get().warning("teardown_failed", worktree=tree.name, command=command, reason=str(error))
             continue

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from orchestrator.agents.base import Agent
 from orchestrator.clock import Clock, Stop
 from orchestrator.decide.schedule import Need
 from orchestrator.errors import Missing, Refused, Retry, Stopped
+from orchestrator.git.checkout import Terms
 from orchestrator.git.disk import discard
 from orchestrator.git.mirror import Mirror
 from orchestrator.git.run import GitError
@@ -39,6 +40,7 @@ from orchestrator.state import State
 from orchestrator.surroundings import Surroundings, variables
 
 STICKY = "sticky"
+PATIENCE = 3  # times that a phase is tried again for the sake of a submodule whose host is out of reach
 T = TypeVar("T")
 _TREES = {Kind.IMPLEMENT: "issue", Kind.REVIEW: "pr-review", Kind.MERGE: "merge"}
 
@@ -145,6 +147,18 @@ class Desk:
         """The one worktree of this job."""
         return Worktree(self.mirror, self.place.folder / tree_name(self.job))
 
+    def fresh_tree(self, sha: str, branch: str | None, stranger_to: str = "", links_out: bool = True) -> Worktree:
+        """This job's worktree as it is before any work; the record says which submodules are empty in it.
+
+        `stranger_to`, `links_out`: as in `Terms`.
+        """
+        terms = Terms(stranger_to, links_out, patient=self.job.failures < PATIENCE)
+        lacking = self.tree.create(sha, branch, self.job.base_ref, terms)
+        if lacking or self.job.facts.get("lacking"):
+            told = [asdict(one) for one in lacking[: texts.LACKING_TOLD]]
+            self.note(lacking=told, lacking_more=len(lacking) - len(told))
+        return self.tree
+
     def caused_by(self, pull: PullRequest) -> None:
         """Note who caused the work on this PR: its author, or for one of ours who asked for what it was made for."""
         asked = next((j for j in self._made(pull.number) if j.facts.get("asked_by_id")), None)
@@ -202,7 +216,7 @@ class Desk:
         if self.settings.teardown_commands and self.around.to_tear_down is not None:
             with contextlib.suppress(GitError, OSError):  # then it is set aside as the tear-down leaves it
                 tree.save(tree.name, "another attempt took its place")
-            tear_down(tree.path, self.mirror, self.settings, self.halt)
+            tear_down(tree, self.settings, self.halt)
 
     def furnish(self, copies: bool) -> None:
         """A new worktree gets surroundings of its own, and what the owner copies into each, where it `copies`."""
@@ -221,7 +235,7 @@ class Desk:
     def drop_tree(self) -> None:
         """The outcome stands, whatever happens to the worktree (wrangle#601); the next attempt replaces it anyway."""
         try:
-            tear_down(self.tree.path, self.mirror, self.settings, self.halt)
+            tear_down(self.tree, self.settings, self.halt)
             self.tree.remove()
             self.around.end()
             discard(self.session_folder)
@@ -261,14 +275,14 @@ class Desk:
             prove(self.mirror.sandbox)
         except Missing as trouble:
             raise Retry(str(trouble)) from trouble
-        told, around = self._told(), self.around
-        around.commands_begin(told)
+        told = self._told()
+        self.around.commands_begin(told)
         for number, command in enumerate(commands, 1):
             self.check()
             run_id = self.new_run()
             part = log.with_suffix(f".{number}.log")
             self.keep(run_id=run_id, log=str(part))
-            ended = run_command(command, around, told, self.mirror, self.settings, run_id, part, seconds, self.stop)
+            ended = run_command(command, self.tree, told, self.settings, run_id, part, seconds, self.stop)
             self.check()
             output = _end_of(part)
             if ended.cause is process.Cause.TOTAL:

@@ -181,7 +181,7 @@ def _fresh_tree(desk: Desk) -> None:
     """The worktree as it was before any agent, set up; what is there is saved in the mirror first."""
     job = desk.job
     desk.clear_place()
-    desk.tree.create(str(job.facts["start"]), job.branch, job.base_ref)
+    desk.fresh_tree(str(job.facts["start"]), job.branch)
     desk.furnish(copies=True)
     if setup := desk.settings.setup_commands:
         desk.commands(setup, desk.new_log(f"issue-{job.number}-setup"), desk.settings.command_timeout)
@@ -217,7 +217,8 @@ def commit(desk: Desk) -> str | None:
     asking.words(desk)
     tree = desk.tree
     made = tree.collect(f"{texts.pull_title(job.title)}\n\nIssue: #{job.number}\n")
-    desk.note(left_out=texts.left_out(job, made.byproducts, made.ignored, made.kept))
+    left_out = texts.left_out(job, made.byproducts, made.ignored, made.inside, made.kept)
+    desk.note(left_out=" ".join(filter(None, (texts.lacking(job), left_out))))
     if made.head == job.facts["start"]:
         _nothing(desk)
         return None

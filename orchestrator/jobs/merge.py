@@ -197,12 +197,12 @@ def _test(desk: Desk, pull: PullRequest) -> None:
     commit = desk.mirror.commit_tree(result.tree, [base, job.head], f"Merge {job.head} into {job.base_ref}\n")
     desk.note(head_ref=pull.head_ref)
     desk.clear_place()
-    tree = desk.tree
-    tree.create(commit, None, job.base_ref)
+    # What the owner keeps from the repository, or the token may read, is not for the code of a stranger to it.
+    ours = pull.head_repo_id == desk.place.repo.id
+    tree = desk.fresh_tree(commit, None, stranger_to="" if ours else base)
     commands = desk.settings.pre_merge_commands
     if commands:
-        # What the owner keeps from the repository is not for the code of somebody who may not write to it.
-        desk.furnish(copies=pull.head_repo_id == desk.place.repo.id)
+        desk.furnish(copies=ours)
         desk.commands(commands, desk.new_log(f"merge-{job.number}"), desk.settings.command_timeout)
         desk.refuse_changes(tree)
     desk.note(tests=int(desk.job.facts.get("tests", 0)) + 1)

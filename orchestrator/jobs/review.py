@@ -18,7 +18,6 @@ from orchestrator.agents.base import Role
 from orchestrator.agents.prompts import REVIEW_SCHEMA, review_prompt
 from orchestrator.errors import Refused, Retry, Stopped
 from orchestrator.git.hunks import postable
-from orchestrator.git.plain import without_ways_out
 from orchestrator.github.transport import ApiError
 from orchestrator.jobs.desk import STICKY, Desk, Phase
 from orchestrator.jobs.running import Work, await_allowance, run_agent
@@ -57,7 +56,7 @@ def prepare(desk: Desk) -> str | None:
 
 
 def _check_out(desk: Desk) -> None:
-    desk.tree.create(without_ways_out(desk.mirror, desk.job.head), None, desk.job.base_ref)
+    desk.fresh_tree(desk.job.head, None, stranger_to=desk.job.base, links_out=False)
     desk.furnish(copies=False)
 
 

@@ -202,7 +202,7 @@ def _task(desk: Desk, work: Work, prompt: str, resume: bool) -> Task:
         desk.recorded_log(),
         resume=resume,
         schema=dict(work.schema) if work.schema else None,
-        see=desk.mirror.lent,
+        see=work.tree.borrows,
         keep=desk.session_folder,
     )
 

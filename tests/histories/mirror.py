@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.clock import Clock, Stop
 from orchestrator.errors import Retry
+from orchestrator.git.checkout import OURS, Lacking, Terms
 from orchestrator.git.mirror import Merged, Mirror, tracking
 from orchestrator.git.worktree import Worktree
 from orchestrator.process import Cause, Ended, Limits
@@ -96,12 +97,18 @@ class MemoryWorktree(Worktree):
 
     def __init__(self, mirror: Mirror, path: Path) -> None:
         assert isinstance(mirror, MemoryMirror)
+        self.mirror = mirror
         self.path = path
         self.name = path.name
         self._made = mirror.worktrees
 
-    def create(self, sha: str, branch: str | None, base: str = "") -> None:
+    @property
+    def borrows(self) -> tuple[Path, ...]:
+        return ()
+
+    def create(self, sha: str, branch: str | None, base: str = "", terms: Terms = OURS) -> tuple[Lacking, ...]:
         self._made[self.path] = sha
+        return ()
 
     def modified(self) -> tuple[list[str], bytes]:
         return [], b""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import Retry
+from orchestrator.git.checkout import OURS, Lacking, Terms
 from orchestrator.git.mirror import Mirror, Pushed, tracking
 from orchestrator.git.run import Result
 from orchestrator.git.worktree import Collected
@@ -127,7 +128,7 @@ class SimWorktree(MemoryWorktree):
     def _here(self) -> Files:
         return self.mirror.trees[self.path]
 
-    def create(self, sha: str, branch: str | None, base: str = "") -> None:
+    def create(self, sha: str, branch: str | None, base: str = "", terms: Terms = OURS) -> tuple[Lacking, ...]:
         self.mirror.edge("create")
         if self.path in self.mirror.trees:
             self.save(self.name)
@@ -141,6 +142,7 @@ class SimWorktree(MemoryWorktree):
         self._made[self.path] = sha
         self._move(sha)
         self.mirror.edge("created")
+        return ()
 
     def _move(self, sha: str) -> None:
         self._here.head = sha
