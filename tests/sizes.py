@@ -13,3 +13,8 @@ ALL = "HISTORIES" in os.environ
 def some(cases: Sequence[T], every: int) -> Sequence[T]:
     """All of the cases in CI, and elsewhere the first and each `every`-th after it."""
     return cases if ALL else cases[::every]
+
+
+def seeds(few: int, many: int) -> range:
+    """`many` seeds in CI, elsewhere `few`."""
+    return range(many if ALL else few)

@@ -51,7 +51,7 @@ def shown(house: House) -> tuple[str, list[dict[str, Any]]]:
     return text(saved, at, Limits(0, 0, 0), 200), document(saved, at, Limits(0, 0, 0))["asides"]
 
 
-@pytest.mark.parametrize("name", some(list(WAYS), 2))
+@pytest.mark.parametrize("name", some(list(WAYS), 3))
 def test_J_what_is_closed_while_the_daemon_runs_is_set_aside_and_taken_up_again(
     make_house: MakeHouse, lines: list[Any], name: str
 ) -> None:
@@ -487,7 +487,7 @@ class Fleet:
             assert repo.name not in self.closed or counted(self.house, repo, before) <= most, self.story
 
 
-@pytest.mark.parametrize("seed", some(range(6), 3))
+@pytest.mark.parametrize("seed", some(range(6), 6))
 def test_J_whichever_is_open_is_served_whatever_the_others_are(make_house: MakeHouse, seed: int) -> None:
     house = make_house(github_repo="acme/app,acme/other,acme/third", page=100)
     fleet = Fleet(house, seed)

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from tests.histories.asking import Asking, AskStage
 from tests.histories.log import listening
 from tests.histories.slim import quick
+from tests.sizes import some
 from tests.test_histories import STEPS, TOTAL, run_machine
 
 PARTS = range(40)
@@ -41,7 +42,7 @@ def place() -> Iterator[Place]:
     gc.unfreeze()
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", some(PARTS, 2))
 def test_nothing_is_begun_or_published_that_nobody_may_ask_for(part: int, place: Place) -> None:
     class Here(Asking):
         tally: Counter[str] = Counter()

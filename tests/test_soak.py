@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.simulation.soak import Sample, Soak
 
-ITEMS = int(os.environ.get("SOAK_ITEMS", "24"))
+ITEMS = int(os.environ.get("SOAK_ITEMS", "16"))
 LONG = ITEMS >= 200
 WAVE = 10 if LONG else 4  # items at a time
 HOURS = 72.0

@@ -85,6 +85,8 @@ class Checkout:
         commit = sha if self._terms.links_out else without_ways_out(known.mirror, sha)
         with known.mirror.lock:
             known.mirror.update(f"update {known.start} {commit}")
+        if not known.depth:  # a submodule's folder came with the files around it
+            known.path.mkdir(parents=True)
         if narrow:
             known.narrow(narrow)
         known.clone.make(commit, branch, base, cone.patterns(narrow) if narrow else b"")

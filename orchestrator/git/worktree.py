@@ -104,7 +104,6 @@ class Worktree:
         with self.mirror.lock:
             trash = self._replace("another attempt took its place")
             self._known.begin()
-        self.path.mkdir(parents=True)
         checkout = Checkout(terms)
         checkout.write(self._known, sha, branch, base, self.mirror.cone if branch is not None else ())
         discard_later(trash)

@@ -28,11 +28,11 @@ from orchestrator.twin.handles import RepoHandle
 from orchestrator.twin.say import Person
 from tests.gitremote import BOT, run_git
 from tests.needs import needs
+from tests.sizes import seeds
 from tests.worktree.looking import BRANCH
 
 pytestmark = needs("git-lfs")
 
-HISTORIES = int(os.environ.get("HISTORIES", "0")) // 100 or 3
 LFS = "filter=lfs diff=lfs merge=lfs -text"
 OLD = b"\0old\r\n" * 500
 DAY = 86400.0
@@ -97,7 +97,7 @@ NAMES = ("a.bin", "d/b.bin", "d/e/c.dat", "n.txt", "d/n.txt")
 RULES = (f"*.bin {LFS}", f"*.dat {LFS}", f"d/** {LFS}", "*.txt -text", "*.bin !filter", f"[attr]big {LFS}", "e/ big")
 
 
-@pytest.mark.parametrize("seed", range(HISTORIES))
+@pytest.mark.parametrize("seed", seeds(3, 30))
 def test_case_04_a_clone_with_git_lfs_has_what_was_written(twin: Twin, tmp_path: Path, seed: int) -> None:
     """What an ordinary clone checks out of the pushed branch is what stood in the worktree, byte for byte."""
     chance = random.Random(seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import uuid
@@ -25,11 +24,11 @@ from orchestrator.git.worktree import Worktree
 from orchestrator.process import Cause, Limits, run
 from orchestrator.sandbox import OPEN, Sandbox, Walls
 from tests.gitremote import BOT, LINK, Remote, run_git
+from tests.sizes import seeds
 from tests.submodule_graph import Link, cloned, commit, gitmodules, snapshot
 from tests.worktree.looking import BRANCH, content_of
 
 MAIN = "refs/heads/main"
-GRAPHS = int(os.environ.get("HISTORIES", "0")) // 100 or 2
 
 
 class Project:
@@ -682,7 +681,7 @@ def _links_of(remote: Remote) -> list[str]:
     return [line for line in listed.splitlines() if line.startswith("160000")]
 
 
-@pytest.mark.parametrize("seed", range(GRAPHS))
+@pytest.mark.parametrize("seed", seeds(2, 25))
 def test_case_03_graphs_of_submodules_are_as_in_a_clone(tmp_path: Path, sandbox: Sandbox, seed: int) -> None:
     remote, sha = _graph(tmp_path / "remotes", seed)
     mirror = Mirror(tmp_path / "work/mirror.git", Access(str(remote.path)), BOT, sandbox=sandbox, submodules=True)

@@ -14,9 +14,8 @@ from orchestrator.errors import Refused
 from orchestrator.git.mirror import Mirror
 from orchestrator.git.worktree import Collected, Worktree
 from tests.gitremote import Remote, run_git
+from tests.sizes import seeds
 from tests.worktree.looking import BRANCH, SALVAGE, content_of, salvaged
-
-HISTORIES = int(os.environ.get("HISTORIES", "0")) // 100 or 8
 
 Make = Callable[..., Worktree]
 
@@ -291,7 +290,7 @@ def _refused(tree: Worktree) -> str:
     return ""
 
 
-@pytest.mark.parametrize("seed", range(HISTORIES))
+@pytest.mark.parametrize("seed", seeds(8, 100))
 def test_a_commit_holds_exactly_what_was_written_since_the_work_began(made: Make, mirror: Mirror, seed: int) -> None:
     chance = random.Random(seed)
     rules = "".join(
