@@ -38,7 +38,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy --strict
 
 suite: $(VENV)/.installed-dev
-	$(BIN)/pytest -n 4 $(PYTEST_ARGS)
+	$(BIN)/pytest -n 3 $(PYTEST_ARGS)
 
 # In an environment of its own, made anew; each of the three runs, whatever the one before found.
 drift: export PROGRAMS = newest

@@ -187,16 +187,16 @@ def _spawn(
     argv, cwd = ["git", *args], tree or Path("/")
     if scratch is not None and scratch.wrap is not None:
         argv, variables = scratch.wrap(argv, cwd, variables)
-    process = subprocess.Popen(
-        argv,
-        cwd=cwd,
-        env=variables,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        start_new_session=True,
-    )
-    with _live_lock:
+    with _live_lock:  # around the start too: `end_all` ends whatever has started
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=variables,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+        )
         _live.add(process)
     return process
 
