@@ -314,7 +314,7 @@ def test_case_05_of_many_filters_the_rest_is_counted(based: Path) -> None:
 
 @pytest.mark.parametrize("ill", ["config", "objects", "HEAD", ""])
 def test_a_mirror_that_is_ill_is_the_daemons_to_mend(based: Path, ill: str) -> None:
-    mirror = watched(based, {".gitattributes": b"*.bin filter=lfs\n"})
+    mirror = watched(based, {".gitattributes": b"*.ipynb filter=nbstripout\n"})
     if (mirror / ill).is_dir():
         shutil.rmtree(mirror / ill)
     else:
