@@ -233,9 +233,16 @@ def salvage_show(what: str) -> None:
 def salvage_restore(what: str, folder: Path) -> None:
     """Write its files into a new folder."""
     from orchestrator import salvaged
+    from orchestrator.printable import printable
 
-    salvaged.restore(salvaged.pick(_saved_work(), what), folder)
+    pointers = salvaged.restore(salvaged.pick(_saved_work(), what), folder)
     click.echo(f"{what}: its files are in {folder.absolute()}.")
+    if pointers:
+        one = printable(pointers[0])
+        click.echo(
+            f"In {len(pointers)} of them, {one} for one, stands the pointer of a Git LFS object that is not here; in a "
+            "clone with this commit `git lfs pull` brings those that GitHub has."
+        )
 
 
 @main.command()

@@ -18,6 +18,7 @@ from orchestrator.errors import Misconfigured, Missing, Retry
 from orchestrator.git.disk import discard
 from orchestrator.git.environment import Place, Scratch
 from orchestrator.git.mirror import LARGEST_DIFF, Mirror
+from orchestrator.git.pointers import stored_at
 from orchestrator.git.run import GitError
 from orchestrator.git.salvage import Kept, kept
 from orchestrator.printable import printable
@@ -116,8 +117,11 @@ def text(saved: Saved) -> str:
     return "\n".join(head) + "\n\n" + printable(shown.decode("utf-8", "replace"), keep="\n\t")
 
 
-def restore(saved: Saved, folder: Path) -> None:
-    """The files as they were, in a new `folder`. Misconfigured when it exists or cannot be made."""
+def restore(saved: Saved, folder: Path) -> list[str]:
+    """The files as they were, in a new `folder`; those of Git LFS whose contents are not here, where it has pointers.
+
+    Misconfigured when the folder exists or cannot be made.
+    """
     if saved.kept is None:
         here, there = shlex.quote(str(saved.place)), shlex.quote(str(folder))
         raise Misconfigured(f"{saved.what} is a folder already; copy it with `cp -a {here} {there}`.")
@@ -129,7 +133,7 @@ def restore(saved: Saved, folder: Path) -> None:
     except OSError as error:
         raise Misconfigured(f"{folder} cannot be made: {error.strerror}.") from error
     try:
-        _check_out(Mirror.reader(saved.place), saved.kept.commit, folder)
+        return _check_out(Mirror.reader(saved.place), saved.kept.commit, folder)
     except BaseException as error:
         discard(folder)
         if isinstance(error, (GitError, Retry, OSError)):
@@ -137,12 +141,15 @@ def restore(saved: Saved, folder: Path) -> None:
         raise
 
 
-def _check_out(mirror: Mirror, sha: str, folder: Path) -> None:
+def _check_out(mirror: Mirror, sha: str, folder: Path) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="orchestrator-index-") as place:
         Path(place, "objects").mkdir()
         scratch = Scratch(Path(place), (mirror.store,))
         mirror.call("read-tree", sha, scratch=scratch)
         mirror.call("checkout-index", "--all", at=Place(mirror.path, None, folder), scratch=scratch)
+    store = mirror.large
+    large = [(path, one) for path, (one, _) in stored_at(mirror, sha).items()]
+    return [path for path, one in large if not (store.has(one) and store.place(one, folder / path))]
 
 
 def _files(saved: Saved) -> set[str]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from orchestrator import process
 from orchestrator.clock import Clock, Stop
+from orchestrator.git import lfs_transfer
 from orchestrator.git.run import end_all
 from orchestrator.jobs.desk import Desk
 from orchestrator.jobs.perform import perform
@@ -81,6 +82,7 @@ class Slots:
         with self._ending:
             self._join(GRACE)
             end_all()
+            lfs_transfer.end_all()
             self._join(STOP_WITHIN)
             for run in runs(self.busy()):
                 process.sweep(run)

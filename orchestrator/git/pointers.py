@@ -10,6 +10,8 @@ from pathlib import Path
 from orchestrator.git.lfs import LONGEST, Pointer, Store, pieces_of
 from orchestrator.git.mirror import Mirror
 
+_FILES = ("100644", "100755")
+
 
 def pointers(mirror: Mirror, blobs: Iterable[str]) -> dict[str, Pointer]:
     """Which of these blobs are pointers, and to what."""
@@ -26,13 +28,14 @@ def pointers(mirror: Mirror, blobs: Iterable[str]) -> dict[str, Pointer]:
     return found
 
 
-def stored_at(mirror: Mirror, commit: str, paths: Iterable[str]) -> dict[str, tuple[Pointer, bool]]:
-    """The pointers that stand at these paths of a commit or tree, and whether the file is executable."""
-    wanted = set(paths)
+def stored_at(mirror: Mirror, commit: str, paths: Iterable[str] | None = None) -> dict[str, tuple[Pointer, bool]]:
+    """The pointers that stand at these paths of a commit or tree (None: at any), and whether the file is executable."""
+    wanted = None if paths is None else set(paths)
     listed = (entry.partition("\t") for entry in mirror.call("ls-tree", "-r", "-z", "--full-tree", commit).paths)
-    stored = {path: about.split(" ") for about, _, path in listed if path in wanted}
-    found = pointers(mirror, (blob for _, _, blob in stored.values()))
-    return {path: (found[blob], mode == "100755") for path, (mode, _, blob) in stored.items() if blob in found}
+    entries = {path: about.split(" ") for about, _, path in listed if wanted is None or path in wanted}
+    files = {path: (mode, blob) for path, (mode, _, blob) in entries.items() if mode in _FILES}
+    found = pointers(mirror, (blob for _, blob in files.values()))
+    return {path: (found[blob], mode == "100755") for path, (mode, blob) in files.items() if blob in found}
 
 
 def adopt(store: Store, theirs: Path, wanted: Iterable[Pointer]) -> None:

@@ -14,14 +14,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator import housekeeping
-from orchestrator.errors import Refused, Retry
+from orchestrator import housekeeping, salvaged
+from orchestrator.clock import Stop, SystemClock
+from orchestrator.errors import Refused, Retry, Stopped
+from orchestrator.git import lfs_transfer
 from orchestrator.git.access import Access
 from orchestrator.git.lfs import Pointer, Store
-from orchestrator.git.lfs_transfer import LfsServer
+from orchestrator.git.lfs_transfer import LfsServer, end_all
 from orchestrator.git.mirror import Mirror, Pushed
 from orchestrator.git.worktree import Collected, Worktree
 from orchestrator.sandbox import OPEN
+from orchestrator.slots import Slots
 from orchestrator.twin import Fault, Twin, cut, reset, status
 from orchestrator.twin.faults import Kind
 from orchestrator.twin.handles import RepoHandle
@@ -214,6 +217,48 @@ def test_case_04_an_upload_that_dies_is_tried_again(hub: Hub, match: str, kind: 
     assert (hub.objects / pointer(b"new" * 100_000).oid).read_bytes() == b"new" * 100_000
 
 
+def test_case_04_a_stop_ends_a_transfer_at_its_next_byte(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = tracked(hub)
+    (tree.path / "a.bin").write_bytes(b"a")
+    made = tree.collect("x")
+    server = LfsServer(made.server, hub.access)
+
+    def meanwhile(_: Store, one: Pointer) -> Iterator[bytes]:
+        end_all()
+        yield b"a" * one.size
+
+    hub.keeps(b"more")
+    halted = Slots(SystemClock(), Stop(), lambda: None)
+    for match in ("POST *objects/batch", "GET *info/lfs*"):
+        hub.twin.before(match, lambda: halted.end(lambda _: []))
+        with pytest.raises(Stopped, match="large files"):
+            server.fetch([pointer(b"more")], hub.mirror.large)
+    assert not hub.mirror.large.has(pointer(b"more"))
+    for match in ("POST *locks/verify", "POST *objects/batch"):
+        hub.twin.before(match, end_all)
+        with pytest.raises(Stopped, match="large files"):
+            hub.push(made)
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "pieces", meanwhile)
+        with pytest.raises(Stopped, match="large files"):
+            hub.push(made)
+    assert not (hub.objects / pointer(b"a").oid).exists()
+    hub.push(made)
+
+
+def test_case_04_a_transfer_that_takes_too_long_is_tried_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree = tracked(hub)
+    (tree.path / "a.bin").write_bytes(b"a")
+    made = tree.collect("x")
+    hub.keeps(b"more")
+    monkeypatch.setattr(lfs_transfer, "_AT_LEAST", -3600.0)
+    with pytest.raises(Retry, match="took more than"):
+        LfsServer(made.server, hub.access).fetch([pointer(b"more")], hub.mirror.large)
+    with pytest.raises(Retry, match="took more than"):
+        hub.push(made)
+    assert not (hub.objects / pointer(b"a").oid).exists()
+
+
 LIES: list[Any] = [
     *([], {}, 1, None, {"objects": None}, {"objects": [1]}, {"objects": [{}]}),
     *({"actions": {"download": 1}}, {"actions": {"download": {}}}),
@@ -329,9 +374,10 @@ def test_case_04_a_mode_is_a_change_of_its_own(hub: Hub) -> None:
     assert hub.mirror.text(made.head, "model.bin") == pointer(OLD).text.decode()
 
 
-def test_case_04_salvage_has_pointers_and_the_mirror_their_contents(hub: Hub) -> None:
+def test_case_04_salvage_has_pointers_and_what_is_restored_their_contents(hub: Hub, tmp_path: Path) -> None:
     tree = tracked(hub)
     (tree.path / "model.bin").write_bytes(b"changed")
+    (tree.path / "model.bin").chmod(0o755)
     run_git("add", "-A", cwd=tree.path)
     run_git("commit", "-qm", "mine", cwd=tree.path)
     (tree.path / "new.bin").write_bytes(b"new")
@@ -340,6 +386,14 @@ def test_case_04_salvage_has_pointers_and_the_mirror_their_contents(hub: Hub) ->
     for path, content in {"model.bin": b"changed", "new.bin": b"new"}.items():
         assert hub.mirror.text(saved, path) == pointer(content).text.decode()
         assert hub.mirror.large.has(pointer(content))
+    [kept] = salvaged.find(hub.mirror.base.parent, [hub.mirror.base.name])
+    assert salvaged.restore(kept, tmp_path / "back") == []
+    for path, (content, executable) in {"model.bin": (b"changed", True), "new.bin": (b"new", False)}.items():
+        assert (tmp_path / "back" / path).read_bytes() == content
+        assert os.access(tmp_path / "back" / path, os.X_OK) is executable
+    hub.mirror.large.path(pointer(b"new")).unlink()
+    assert salvaged.restore(kept, tmp_path / "again") == ["new.bin"]
+    assert (tmp_path / "again" / "new.bin").read_bytes() == pointer(b"new").text
 
 
 def test_housekeeping_takes_large_files_that_nothing_uses(hub: Hub) -> None:
