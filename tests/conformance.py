@@ -89,6 +89,7 @@ def _validator(key: str, *steps: str) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator({"allOf": [schema], "components": components}, validate_formats=True)
 
 
+@functools.cache
 def _match(method: str, path: str) -> tuple[str, dict[str, str]] | None:
     path = re.sub(r"^/repositories/\d+(?=/|$)", "/repos/owner/repo", path)
     for pattern, template in _router(method):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,3 +162,21 @@ def test_a_graphql_answer_with_errors_is_not_data(transport: Transport, web: res
     web.add("POST", f"{URL}/graphql", json={"errors": [{"message": "Something went wrong"}], "data": None})
     with pytest.raises(Retry, match="Something went wrong"):
         transport.graphql("Q", "query Q { viewer { login } }", {})
+
+
+def test_the_environment_names_proxy_and_certificates_once_for_each_connection(
+    transport: Transport, web: responses.RequestsMock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:3128")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "bundle.pem"))
+    monkeypatch.setenv("NO_PROXY", "elsewhere.test")
+    answers(web, "GET", {"json": 1}, {"json": 2}, {"json": 3})
+    for proxy in ("http://proxy.test:3128", "http://proxy.test:3128", None):
+        if proxy is None:
+            monkeypatch.setenv("NO_PROXY", "api.github.com")
+            transport.forget()
+        transport.get("/x")
+        request: Any = web.calls[-1].request
+        told = request.req_kwargs
+        assert (told["proxies"].get("https"), told["verify"]) == (proxy, str(tmp_path / "bundle.pem"))
+        monkeypatch.setenv("HTTPS_PROXY", "http://another.test:3128")

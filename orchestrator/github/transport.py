@@ -274,8 +274,9 @@ class Transport:
                 api_version="2022-11-28",
             )
             # Private, and the only place where a redirect can be seen before PyGithub follows it.
-            session = client.requester._Requester__createConnection().session  # type: ignore[attr-defined]
-            session.hooks["response"].append(_refuse_redirects)
+            connection = client.requester._Requester__createConnection()  # type: ignore[attr-defined]
+            connection.session.hooks["response"].append(_refuse_redirects)
+            _take_surroundings(connection, self.url)
             self._local.client = client
             with self._lock:
                 self._opened.append(client)
@@ -368,6 +369,13 @@ def _refuse_redirects(response: requests.Response, *_: Any, **__: Any) -> None:
     if response.status_code in (301, 302, 307, 308):
         response.close()  # else the connection stays open until it is collected
         raise Moved(f"{response.url} moved to {response.headers.get('location', 'an unnamed place')}")
+
+
+def _take_surroundings(connection: Any, url: str) -> None:
+    """Proxy and certificates as the environment names them; `requests` would read all of it with each request."""
+    session = connection.session
+    found = session.merge_environment_settings(url, {}, None, connection.verify, None)
+    session.proxies, connection.verify, session.trust_env = found["proxies"], found["verify"], False
 
 
 def _judge(method: str, path: str, status: int, headers: Mapping[str, str], text: str) -> Answer:

@@ -14,14 +14,19 @@ from typing import Any, TypeVar, cast
 NOBODY = "0" * 40  # git's name for "no commit"
 EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
-_CONFIG = {
-    "http.receivepack": "true",
-    "uploadpack.allowFilter": "true",
-    "uploadpack.allowAnySHA1InWant": "true",
-    "receive.hideRefs": "refs/pull",  # GitHub: "deny updating a hidden ref"
-    "receive.autogc": "false",
-    "gc.auto": "0",
-}
+# "deny updating a hidden ref" is what GitHub says of `refs/pull` too.
+_CONFIG = """
+[http]
+	receivepack = true
+[uploadpack]
+	allowFilter = true
+	allowAnySHA1InWant = true
+[receive]
+	hideRefs = refs/pull
+	autogc = false
+[gc]
+	auto = 0
+"""
 
 _PROTECT = """#!/bin/sh
 while read -r old new ref; do
@@ -110,9 +115,10 @@ class BareRepository:
 
     def create(self, default_branch: str) -> None:
         """Make it, empty."""
-        self._git_anywhere("init", "--quiet", "--bare", f"--initial-branch={default_branch}", str(self.path))
-        for name, value in _CONFIG.items():
-            self.git("config", name, value)
+        branch = f"--initial-branch={default_branch}"
+        self._git_anywhere("init", "--quiet", "--bare", "--template=", branch, str(self.path))
+        with (self.path / "config").open("a") as config:
+            config.write(_CONFIG)
 
     def create_fork_of(self, other: BareRepository, default_branch: str) -> None:
         """Make it as a copy of another one's branches."""
@@ -195,10 +201,8 @@ class BareRepository:
             stream.append(b"from %s\n" % parent.encode())
         for path, content in files.items():
             stream.append(_file_change(path, content))
-        stream.append(b"\nget-mark :1\n")
-        made = self.git("fast-import", "--quiet", "--force", "--done", stdin=b"".join([*stream, b"done\n"]))
-        self.delete_ref(scratch.decode())
-        return made
+        stream += [b"\nget-mark :1\n", b"reset %s\nfrom %s\n\ndone\n" % (scratch, NOBODY.encode())]
+        return self.git("fast-import", "--quiet", "--force", "--done", stdin=b"".join(stream))
 
     @_for_ever
     def merge_tree(self, base: str, head: str) -> MergeResult:
