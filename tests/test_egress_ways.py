@@ -275,7 +275,7 @@ def test_the_program_is_alone_and_holds_no_listener() -> None:
         script = f"""
         ps -o comm= --ppid $$
         for fd in /proc/$$/fd/*; do readlink $fd; done | grep -c socket:
-        exec 3<>/dev/tcp/127.0.0.1/{port}; echo >&3; head -n 1 <&3
+        exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'x\\r\\n\\r\\n' >&3; head -n 1 <&3
         """
         ended = started(gate, [port], script)
     children, sockets, answer = ended.stdout.splitlines()

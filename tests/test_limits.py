@@ -161,8 +161,8 @@ def breaks_off(house: House) -> None:
 
 @pytest.fixture
 def poor(make_house: MakeHouse) -> House:
-    """A house with money for three runs."""
-    return make_house(daily_budget_usd=1.8, run_budget_usd=0.6)
+    """A house with money for three runs, where a day is no long row of polls."""
+    return make_house(daily_budget_usd=1.8, run_budget_usd=0.6, poll_interval=300)
 
 
 def test_what_was_set_aside_for_a_run_that_never_began_is_given_back(poor: House) -> None:
