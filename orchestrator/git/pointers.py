@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestrator.git.lfs import LONGEST, Pointer, Store, pieces_of
 from orchestrator.git.mirror import Mirror
+from orchestrator.git.shared_clone import is_real
 
 _FILES = ("100644", "100755")
 
@@ -38,12 +39,16 @@ def stored_at(mirror: Mirror, commit: str, paths: Iterable[str] | None = None) -
     return {path: (found[blob], mode == "100755") for path, (mode, blob) in files.items() if blob in found}
 
 
-def adopt(store: Store, theirs: Path, wanted: Iterable[Pointer]) -> None:
-    """Take over what `theirs`, a folder of git-lfs's that others wrote, has of the objects that are wanted."""
+def adopt(store: Store, theirs: Path, top: Path, wanted: Iterable[Pointer]) -> None:
+    """Take over the wanted objects that `theirs` has, a folder of git-lfs's that others wrote, below `top`.
+
+    No link leads there: it could show what lies elsewhere on this machine.
+    """
     for one in wanted:
-        if not store.has(one):
+        file = Store(theirs).path(one)
+        if not store.has(one) and is_real(file.parent, top):
             with suppress(OSError):
-                store.add(pieces_of(Store(theirs).path(one)), one)
+                store.add(pieces_of(file), one)
         store.use([one])
 
 

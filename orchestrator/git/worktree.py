@@ -360,7 +360,7 @@ class Worktree:
         """The pointers in the new commits; what an agent's git-lfs has of their contents is in the mirror then."""
         written = filters.versions(self.mirror, head, [start])
         found = pointers(self.mirror, (blob for _, blob in written))
-        adopt(self.mirror.large, self._known.clone.folder / "lfs", found.values())
+        adopt(self.mirror.large, self._known.clone.folder / "lfs", self._known.top, found.values())
         return tuple((path, found[blob]) for path, blob in written if blob in found)
 
     # -- submodules

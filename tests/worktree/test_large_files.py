@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -372,6 +373,25 @@ def test_case_04_a_mode_is_a_change_of_its_own(hub: Hub) -> None:
     listed = hub.mirror.call("ls-tree", made.head, "model.bin").text
     assert listed.startswith("100755")
     assert hub.mirror.text(made.head, "model.bin") == pointer(OLD).text.decode()
+
+
+@pytest.mark.parametrize("link", ["lfs", "lfs/objects", "lfs/objects/aa", "lfs/objects/aa/bb", ""])
+def test_case_04_no_link_shows_an_object_of_elsewhere(hub: Hub, tmp_path: Path, link: str) -> None:
+    tree = tracked(hub)
+    elsewhere = Store(tmp_path / "lfs")
+    secret = elsewhere.add([b"another repository's"])
+    assert secret
+    (tree.path / "asked.bin").write_bytes(secret.text)
+    run_git("add", "-A", cwd=tree.path)
+    run_git("commit", "-qm", "mine", cwd=tree.path)
+    link = link.replace("aa", secret.oid[:2]).replace("bb", secret.oid[2:4])
+    theirs = tree.path / ".git" / (link or elsewhere.path(secret).relative_to(tmp_path))
+    shutil.rmtree(theirs, ignore_errors=True)
+    theirs.parent.mkdir(parents=True, exist_ok=True)
+    theirs.symlink_to(elsewhere.folder.parent / theirs.relative_to(tree.path / ".git"))
+    made = tree.collect("x")
+    assert secret in [one for _, one in made.large]
+    assert not hub.mirror.large.has(secret)
 
 
 def test_case_04_salvage_has_pointers_and_what_is_restored_their_contents(hub: Hub, tmp_path: Path) -> None:
