@@ -345,7 +345,27 @@ def test_a_mirror_of_old_history_that_is_damaged_is_found(old: Old, tmp_path: Pa
         here.examine()
 
 
-STRICT = ("files out of order", "a padded mode", "a file twice", "a submodule at nothing", "a long line of attributes")
+@pytest.mark.parametrize("kind", ["a long line of attributes", "a folder of attributes", "a link to attributes"])
+@pytest.mark.parametrize("commits", [False, True])
+def test_case_07_an_agent_works_where_git_passes_over_attributes(
+    old: Old, mirror: Mirror, kind: str, commits: bool
+) -> None:
+    tree = put_tree(old.path, (*TREES[kind], (FILE, "a.txt", b"one\n")))
+    mirror.fetch(old.above("refs/heads/passed", old.root))
+    old.place("refs/heads/passed", GOOD.put(old.path, tree, old.root))
+    mirror.fetch("refs/heads/passed")
+    made = Worktree(mirror, mirror.base / "issue-2")
+    made.create(str(mirror.sha("refs/remotes/origin/passed")), "feature/2")
+    (made.path / "a.txt").write_text("another\n")
+    if commits:
+        run_git("commit", "--quiet", "-am", "mine", cwd=made.path)
+    head = made.collect("x").head
+    assert mirror.text(head, "a.txt") == "another\n"
+    assert mirror.changed(f"{head}^", head) == ["a.txt"]
+    made.remove()
+
+
+STRICT = ("files out of order", "a padded mode", "a file twice", "a submodule at nothing")
 
 
 @pytest.mark.parametrize("kind", STRICT)

@@ -2,7 +2,8 @@
 
 Old commits hold what old programs wrote. GitHub serves them, every clone takes them, and nobody can mend them without
 another name for each commit since: a repository that has one would never be served. So what cannot do harm is let
-through, and only in what is fetched: what an agent made is checked with nothing let through (`staging`).
+through, and only in what is fetched. What an agent made is checked with nothing let through (`staging`) but attributes
+that git passes over: for these git looks into files that stood there before, too.
 
 Every check of git 2.39 that can fail on what a clone takes is in one of the two tables; what git only tells of anyway
 (`badFilemode`, `badTagName`, ...) is in none. No newer check is let through: an older git would complain of its name.
@@ -10,6 +11,7 @@ Every check of git 2.39 that can fail on what a clone takes is in one of the two
 
 from __future__ import annotations
 
+_ATTRIBUTES = ("gitattributesBlob", "gitattributesLarge", "gitattributesLineLength")
 # By what makes them harmless.
 _LET_THROUGH = {
     # Work follows parents and trees; who and when is only shown.
@@ -25,9 +27,10 @@ _LET_THROUGH = {
     ),
     "a submodule's commit is named by zeros: there is nothing to fetch": ("nullSha1",),
     # The overflow that they guard against is closed in every git that makes these checks.
-    "git passes over such attributes": ("gitattributesBlob", "gitattributesLarge", "gitattributesLineLength"),
+    "git passes over such attributes": _ATTRIBUTES,
 }
 HARMLESS = tuple(check for checks in _LET_THROUGH.values() for check in checks)
+STRICT = "--strict=" + ",".join(f"{check}=warn" for check in _ATTRIBUTES)  # for `git index-pack`
 
 _LEADS_OUT = "a name in it leads out of its folder or to git's own files"
 _STEERS = "what is called `.gitmodules` there could run a program or write to another place"

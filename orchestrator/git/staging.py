@@ -27,6 +27,7 @@ from pathlib import Path
 from orchestrator.errors import Refused
 from orchestrator.git import byproducts, cone, filters, lfs
 from orchestrator.git.environment import EMPTY_TREE, Place, Scratch
+from orchestrator.git.malformed import STRICT
 from orchestrator.git.pointers import stored_at
 from orchestrator.git.registration import ANY, Registration
 from orchestrator.git.run import FLOOD, GitError, Result
@@ -150,7 +151,7 @@ class Staging:
         if not said.whole:
             raise Refused("The commits hold more than 256 MiB that the remote does not have, so nothing was pushed.")
         if said.out:
-            self._known.mirror.call("index-pack", "--strict", "--stdin", stdin=said.out)
+            self._known.mirror.call("index-pack", STRICT, "--stdin", stdin=said.out)
 
     def changes(self, but: Sequence[str] = ()) -> Changes:
         """What whoever worked here did, `but` these paths apart."""
@@ -238,7 +239,7 @@ class Staging:
         if not _NAME.fullmatch(tree):
             raise GitError(["write-tree"], 0, b"it named no tree")
         if pack and tree != EMPTY_TREE:
-            self._known.mirror.call("index-pack", "--strict", "--stdin", stdin=pack)
+            self._known.mirror.call("index-pack", STRICT, "--stdin", stdin=pack)
         return tree
 
     # -- what a change is
