@@ -110,7 +110,13 @@ class Worktree:
         return tuple(checkout.lacking)
 
     def work_begins(self) -> None:
-        """Take what stands here now for the zero line: what was copied in or left by set-up commands is no change."""
+        """Take what stands here now for the zero line: what was copied in or left by set-up commands is no change.
+
+        What they committed stands too, and in no commit: the work builds on the one where the worktree started.
+        """
+        made = self._known.as_made()
+        if made is not None and not self._known.depth and self._known.head() != made[1]:
+            self._known.clone.move(made[1], made[0])
         modules = standing(self._known)
         for inner in self._submodules():
             inner.work_begins()

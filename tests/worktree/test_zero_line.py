@@ -98,6 +98,19 @@ def test_case_02_what_the_set_up_left_is_the_zero_line(made: Make, setup: str, o
     assert in_the_commit(tree, tree.collect("x")) == ["a.txt"]
 
 
+@pytest.mark.parametrize("where", ["", "git switch -qc other && ", "git switch -q --detach && "])
+@pytest.mark.parametrize("own", ["", "git commit -qam mine"])
+def test_case_02_what_the_set_up_commits_is_in_no_commit(made: Make, where: str, own: str) -> None:
+    setup = f"{where}echo locked > a.txt && echo made > made.txt && git add -A && git commit -qm setup"
+    tree = made({"a.txt": b"one\n", "b.txt": b"one\n"}, setup)
+    assert in_the_commit(tree, tree.collect("x")) == []
+    (tree.path / "b.txt").write_text("written\n")
+    if own:
+        shell(tree, own)
+    assert in_the_commit(tree, tree.collect("x")) == ["b.txt"]
+    assert (tree.path / "made.txt").read_text() == "made\n"
+
+
 def test_case_02_what_the_agent_makes_of_a_left_over_is_its_work(made: Make, mirror: Mirror) -> None:
     tree = made({"package-lock.json": b'{"lock":1}\n'}, LOCK, "echo 1 >config.toml; echo 1 >kept.toml")
     (tree.path / "config.toml").write_text("2\n")
