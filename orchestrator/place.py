@@ -18,7 +18,6 @@ leaves a link, by which all those paths go on to be true.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shlex
@@ -40,7 +39,7 @@ _SOUGHT = (
 
 
 def own(state_file: Path) -> Path:
-    """The place of the daemon with this state file. RuntimeError where no home of the account is known."""
+    """The place of the daemon with this state file."""
     real = Path(os.path.realpath(state_file.parent), state_file.name)
     return Path.home() / ".local/state/orchestrator" / hashlib.sha256(os.fsencode(real)).hexdigest()[:8]
 
@@ -58,7 +57,7 @@ def above(base: Path) -> list[Path]:
 
     In the account's home only checkouts, and what is not hidden: settings of the account's are for all that it does.
     """
-    real, home = Path(os.path.realpath(base)), _home()
+    real, home = Path(os.path.realpath(base)), Path(os.path.realpath(Path.home()))
     found = [folder / name for folder in (real, *real.parents) for name in _SOUGHT if os.path.lexists(folder / name)]
     return [path for path in found if path.parent != home or path.name == ".git" or path.name[0] != "."]
 
@@ -82,7 +81,7 @@ def outside(base: Path) -> str:
 
 def moving(base: Path, state_file: Path) -> str:
     """The command that moves the place of an earlier version while no daemon runs; empty where there is none."""
-    if _home() is None or base not in _olds(state_file) or base.is_symlink() or not base.is_dir():
+    if base not in _olds(state_file) or base.is_symlink() or not base.is_dir():
         return ""
     new = own(state_file)
     if os.path.lexists(new) or above(new):
@@ -94,9 +93,3 @@ def moving(base: Path, state_file: Path) -> str:
 def _olds(state_file: Path) -> list[Path]:
     """Where earlier versions had it: in the folder that they were started in, mostly that of the state file."""
     return list(dict.fromkeys((state_file.absolute().parent / _OLD, Path(_OLD).absolute())))
-
-
-def _home() -> Path | None:
-    with contextlib.suppress(RuntimeError):
-        return Path(os.path.realpath(Path.home()))
-    return None

@@ -78,10 +78,7 @@ def _path_or_none(value: object) -> object:
 def _base(value: object, info: ValidationInfo) -> object:
     if value != "" or "state_file" not in info.data:
         return _path(value or ".")
-    try:
-        return place.default(info.data["state_file"])
-    except RuntimeError as error:
-        raise ValueError("must name a folder, because no home of this account is known") from error
+    return place.default(info.data["state_file"])
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
@@ -390,12 +387,14 @@ class Settings(BaseSettings):
 def load(env_file: Path = Path(".env")) -> Settings:
     """Read the environment and `env_file`. Misconfigured: every problem, one sentence per line.
 
-    Missing where there is no current folder, which the paths are relative to.
+    Missing where there is no current folder, which the paths are relative to, or no home, which agents need too.
     """
     try:
-        Path.cwd()
+        Path.cwd(), Path.home()
     except OSError as error:
         raise Missing(f"The current folder cannot be used: {error.strerror}. Go into one that exists.") from error
+    except RuntimeError as error:
+        raise Missing("This account has no home: HOME is not set. Set it to a folder of the account's own.") from error
     names = [name.upper() for name in Settings.model_fields]
     passing = _passing(env_file)
     found_in_file = list(envfile.problems(env_file, names, passing))

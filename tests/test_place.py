@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from orchestrator import place, settings
-from orchestrator.errors import Misconfigured
+from orchestrator.cli import main
 from orchestrator.settings import Settings
 from tests.boxed import walled
 from tests.child import PATIENCE, Child
@@ -199,7 +200,10 @@ def test_each_state_file_has_a_place_of_its_own_whatever_it_is_called_from(
     assert base("there", "x.json") == tmp_path / "there/mine"
 
 
-def test_without_a_home_a_folder_must_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("base", ["", "worktrees"])
+def test_an_account_without_a_home_is_told_to_set_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: str
+) -> None:
     def nobody(uid: int) -> None:
         raise KeyError(uid)
 
@@ -207,14 +211,11 @@ def test_without_a_home_a_folder_must_be_named(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     monkeypatch.setenv("GITHUB_REPO", "octo/demo")
-    with pytest.raises(Misconfigured) as caught:
-        settings.load()
-    assert str(caught.value) == "WORKTREE_BASE must name a folder, because no home of this account is known."
-    monkeypatch.setenv("WORKTREE_BASE", "worktrees")
-    base = settings.load().worktree_base
-    (base / "acme/app/mirror.git").mkdir(parents=True)
-    assert place.above(base) == place.above(tmp_path)
-    assert place.moving(base, tmp_path / "state.json") == ""
+    monkeypatch.setenv("WORKTREE_BASE", base)
+    for command in (["doctor", "--no-probe"], ["run", "--once"], ["salvage", "list"]):
+        done = CliRunner().invoke(main, command)
+        said = "This account has no home: HOME is not set. Set it to a folder of the account's own.\n"
+        assert (done.exit_code, done.stderr) == (3, said), command
 
 
 def test_what_was_saved_is_found_from_another_folder(make_child: MakeChild, tmp_path: Path) -> None:
