@@ -181,8 +181,10 @@ def _play(twin: Twin, token: str, log: Path) -> None:
     click.echo(f'  {call} -X POST {at}/issues/NUMBER/labels -d \'{{"labels": ["ready"]}}\'')
     click.echo(f'  {call} -X POST {at}/issues/NUMBER/comments -d \'{{"body": "/merge"}}\'')
     click.echo("Ctrl+C ends it.")
+    never = threading.Event()
     try:
-        threading.Event().wait()
+        while not never.wait(1.0):  # a signal that reached another thread wakes this one by no other way
+            pass
     except KeyboardInterrupt:
         click.echo("")
 

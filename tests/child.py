@@ -24,7 +24,7 @@ from tests.conformance import check
 from tests.house import stub
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 30.0  # real seconds for anything that is bound to happen
+PATIENCE = 60.0  # real seconds for anything that is bound to happen
 LEAVES = 5.0  # seconds that the daemon may take after a signal
 
 
